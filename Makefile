@@ -1,0 +1,44 @@
+# From a bare machine to figures. Needs GNU make, bash and Python 3.11 or later; all else goes into .venv.
+SHELL := bash
+.SHELLFLAGS := -euo pipefail -c
+
+CORES ?= all
+SNAKEMAKE_FLAGS ?=
+PYTEST_FLAGS ?=
+
+BIN := .venv/bin
+# Rules and tests call installed commands. Not exported, or envs/build would find the Python it is about to replace.
+WITH_BIN = PATH="$(CURDIR)/$(BIN):$$PATH"
+
+.DEFAULT_GOAL := help
+.PHONY: help run test lint lock clean
+
+help: ## show this
+	@echo 'Usage: make TARGET [VARIABLE=value ...]'
+	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  \1\t\2/p' Makefile | expand -t 12
+	@echo 'Variables:'
+	@sed -n 's/^#   \([A-Z_][A-Z_]*\)  *\(.*\)/  \1\t\2/p; s/^# \{19,\}\(.*\)/\t\1/p' envs/build | expand -t 18
+	@printf '  CORES\tcores a sweep may use; default: all\n  SNAKEMAKE_FLAGS, PYTEST_FLAGS   handed on as they are\n' | expand -t 18
+
+run: ## run the configured studies, then show their claims and figures
+	@envs/build runtime
+	@$(WITH_BIN) $(BIN)/snakemake --cores $(CORES) $(SNAKEMAKE_FLAGS)
+	@$(BIN)/stepscape status
+
+test: lint ## check everything: lint, then the tests
+	$(WITH_BIN) $(BIN)/pytest $(PYTEST_FLAGS)
+
+lint: ## check style, types and rules only
+	@envs/build dev
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+	$(BIN)/snakefmt --check Snakefile rules
+	$(WITH_BIN) $(BIN)/snakemake --lint
+
+lock: ## pin the newest versions that fit pyproject.toml, in envs/
+	@envs/build lock
+
+clean: ## remove .venv, .snakemake and caches; results/ stays
+	rm -rf .venv .snakemake .hypothesis .mypy_cache .pytest_cache .ruff_cache build dist src/*.egg-info
+	find . -name .git -prune -o -path ./results -prune -o -name __pycache__ -type d -prune -exec rm -rf {} +
