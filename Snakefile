@@ -1,0 +1,46 @@
+"""Stepscape: studies to runs, runs to datasets, datasets to verdicts and figures."""
+
+from snakemake.exceptions import WorkflowError
+
+from stepscape.errors import StepscapeError
+from stepscape.store.receipts import keep_up
+from stepscape.study import fingerprint
+from stepscape.study.config import load_plan, make_config
+
+
+configfile: "config/config.yaml"
+
+
+try:
+    settings = make_config(config)
+    plan = load_plan(settings.studies)
+except StepscapeError as error:
+    raise WorkflowError(str(error)) from None
+
+paths = settings.paths
+
+if workflow.is_main_process:
+    from stepscape import progress
+
+    progress.announce(progress.expect(plan, paths, keep_up(plan, paths)))
+
+
+wildcard_constraints:
+    pack="[0-9a-f]{16}",
+    study="[a-z0-9_]+",
+    figure="[a-z0-9_]+",
+
+
+include: "rules/train.smk"
+include: "rules/collect.smk"
+include: "rules/judge.smk"
+include: "rules/draw.smk"
+
+
+rule all:
+    default_target: True
+    input:
+        [paths.receipt(pack.id) for pack in plan.packs],
+        [paths.table(study.name) for study in plan.studies],
+        [paths.claims(study.name) for study in plan.studies if study.claims],
+        [paths.figure(study.name, figure.id, "svg") for study in plan.studies for figure in study.figures],

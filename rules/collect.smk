@@ -1,0 +1,21 @@
+rule collect_study:
+    input:
+        lambda wildcards: [paths.receipt(pack.id) for pack in plan.packs_of(plan.study(wildcards.study))],
+    output:
+        dataset=paths.dataset_marker("{study}"),
+        table=paths.table("{study}"),
+    log:
+        paths.log("collect_study", "{study}"),
+    benchmark:
+        paths.benchmark("collect_study", "{study}")
+    conda:
+        "../envs/stepscape.yaml"
+    threads: 1
+    params:
+        results=lambda wildcards: settings.results,
+        path=lambda wildcards: plan.study(wildcards.study).path,
+        fingerprint=lambda wildcards: fingerprint.of_dataset(plan.study(wildcards.study)),
+    message:
+        "Collecting {wildcards.study}"
+    shell:
+        "stepscape collect {params.path:q} --results {params.results:q} > {log:q} 2>&1"

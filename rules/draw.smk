@@ -1,0 +1,21 @@
+rule draw_figure:
+    input:
+        paths.dataset_marker("{study}"),
+    output:
+        svg=paths.figure("{study}", "{figure}", "svg"),
+        png=paths.figure("{study}", "{figure}", "png"),
+    log:
+        paths.log("draw_figure", "{study}.{figure}"),
+    benchmark:
+        paths.benchmark("draw_figure", "{study}.{figure}")
+    conda:
+        "../envs/stepscape.yaml"
+    threads: 1
+    params:
+        results=lambda wildcards: settings.results,
+        path=lambda wildcards: plan.study(wildcards.study).path,
+        fingerprint=lambda wildcards: fingerprint.of_figure(plan.study(wildcards.study), wildcards.figure),
+    message:
+        "Drawing {wildcards.figure} of {wildcards.study}"
+    shell:
+        "stepscape draw {params.path:q} {wildcards.figure} --results {params.results:q} > {log:q} 2>&1"

@@ -1,0 +1,18 @@
+rule train_pack:
+    output:
+        paths.receipt("{pack}"),
+    log:
+        paths.log("train_pack", "{pack}"),
+    benchmark:
+        paths.benchmark("train_pack", "{pack}")
+    conda:
+        "../envs/stepscape.yaml"
+    threads: 1
+    resources:
+        device=settings.device,
+    params:
+        results=lambda wildcards: settings.results,
+    message:
+        "Training pack {wildcards.pack}"
+    shell:
+        "stepscape train-pack {wildcards.pack} --results {params.results:q} --device {resources.device} > {log:q} 2>&1"

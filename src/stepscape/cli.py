@@ -1,0 +1,169 @@
+"""The `stepscape` command."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+for _variable in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
+    os.environ.setdefault(
+        _variable, "1"
+    )  # before numpy and torch: threads change the last bits, and one is fastest here
+
+from stepscape import __version__  # noqa: E402
+from stepscape.errors import StepscapeError  # noqa: E402
+from stepscape.registry import KINDS  # noqa: E402
+from stepscape.study.paths import Paths  # noqa: E402
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs one command.
+
+    Args:
+        arguments: the words behind `stepscape`; those of the process if None.
+
+    Returns:
+        0; 1 where something is wrong, which is then told on standard error.
+    """
+    options = _parser().parse_args(arguments)
+    try:
+        return int(options.run(options))
+    except StepscapeError as error:
+        print(error, file=sys.stderr)
+        return 1
+    except BrokenPipeError:  # the reader, such as `head`, has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="stepscape", description="Maps how neural networks train.")
+    parser.add_argument("--version", action="version", version=f"stepscape {__version__}")
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+
+    plan = commands.add_parser("plan", help="runs, packs, what exists, what would be trained; writes nothing")
+    plan.add_argument("studies", nargs="*", metavar="STUDY", help="default: those of config/config.yaml")
+    plan.add_argument("--results", help="default: that of config/config.yaml")
+    plan.set_defaults(run=_plan)
+
+    status = commands.add_parser("status", help="done, running, failed, diverged; verdicts and figures")
+    status.add_argument("studies", nargs="*", metavar="STUDY", help="default: those of config/config.yaml")
+    status.add_argument("--results", help="default: that of config/config.yaml")
+    status.set_defaults(run=_status)
+
+    listing = commands.add_parser("list", help="the members of a kind, with fields, units and sources")
+    listing.add_argument("kind", choices=sorted(KINDS), metavar="KIND", help=", ".join(sorted(KINDS)))
+    listing.set_defaults(run=_list)
+
+    verify = commands.add_parser("verify", help="checks a run file or a results folder; names what is damaged")
+    verify.add_argument("path", type=Path)
+    verify.set_defaults(run=_verify)
+
+    reference = commands.add_parser("reference", help="writes config/README.md and the schema from the code")
+    reference.add_argument("--check", action="store_true", help="write nothing; status 1 if they are stale")
+    reference.set_defaults(run=_reference)
+
+    _add_jobs(commands)
+    return parser
+
+
+def _add_jobs(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    train = commands.add_parser("train-pack", help="job: trains what is missing of a pack")
+    train.add_argument("pack")
+    train.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto")
+    collect = commands.add_parser("collect", help="job: makes a study's dataset and table")
+    judge = commands.add_parser("judge", help="job: judges a study's claims")
+    draw = commands.add_parser("draw", help="job: draws a figure of a study")
+    for job, run in ((train, _train), (collect, _collect), (judge, _judge), (draw, _draw)):
+        job.add_argument("--results", type=Path, default=Path("results"))
+        job.set_defaults(run=run)
+        if job is not train:
+            job.add_argument("study", help="its name, or its file")
+    draw.add_argument("figure", help="its id")
+
+
+def _plan(options: argparse.Namespace) -> int:
+    from stepscape import overview
+
+    return overview.show_plan(options.studies, options.results)
+
+
+def _status(options: argparse.Namespace) -> int:
+    from stepscape import overview
+
+    return overview.show_status(options.studies, options.results)
+
+
+def _list(options: argparse.Namespace) -> int:
+    from stepscape import overview
+
+    return overview.show_members(options.kind)
+
+
+def _verify(options: argparse.Namespace) -> int:
+    from stepscape.store.verify import verify
+
+    return verify(options.path)
+
+
+def _reference(options: argparse.Namespace) -> int:
+    from stepscape.study.reference import write_reference
+
+    return write_reference(check=options.check)
+
+
+def _train(options: argparse.Namespace) -> int:
+    from stepscape.training.pack import train_pack
+
+    return 0 if train_pack(options.pack, Paths(options.results), options.device) else 1
+
+
+def _collect(options: argparse.Namespace) -> int:
+    from stepscape.store.collect import collect_study
+    from stepscape.study.config import study_path
+    from stepscape.study.spec import load_study
+
+    collect_study(load_study(study_path(options.study)), Paths(options.results))
+    return 0
+
+
+def _judge(options: argparse.Namespace) -> int:
+    from stepscape.analysis.verdicts import judge_study
+    from stepscape.store.collect import open_study
+    from stepscape.store.files import write_json
+    from stepscape.study.config import study_path
+    from stepscape.study.spec import load_study
+
+    study = load_study(study_path(options.study))
+    paths = Paths(options.results)
+    write_json(paths.claims(study.name), {"claims": judge_study(study, open_study(paths.study(study.name)))})
+    return 0
+
+
+def _draw(options: argparse.Namespace) -> int:
+    import matplotlib as mpl
+
+    from stepscape.analysis.verdicts import pick
+    from stepscape.figures._saving import rendered
+    from stepscape.store.collect import open_study
+    from stepscape.store.files import write_atomically
+    from stepscape.study.config import study_path
+    from stepscape.study.spec import load_study
+
+    mpl.use("Agg")
+    study = load_study(study_path(options.study))
+    paths = Paths(options.results)
+    entry = next((entry for entry in study.figures if entry.id == options.figure), None)
+    if entry is None:
+        raise StepscapeError(f"{study.path}: no figure {options.figure!r}; it has {[e.id for e in study.figures]}")
+    figure = entry.member.draw(pick(study, entry, open_study(paths.study(study.name)).load()))
+    for ending in ("svg", "png"):
+        write_atomically(paths.figure(study.name, entry.id, ending), rendered(figure, ending))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

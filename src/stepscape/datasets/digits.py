@@ -1,0 +1,54 @@
+"""Handwritten digits."""
+
+from __future__ import annotations
+
+from typing import Annotated, ClassVar, Self
+
+from pydantic import model_validator
+from pydantic_core import PydanticCustomError
+
+from stepscape.datasets import Data, Dataset
+from stepscape.fields import Count, Index, describe
+from stepscape.registry import member
+
+IMAGES = 1797
+
+
+@member("digits", source="UCI optical recognition of handwritten digits, in scikit-learn")
+class Digits(Dataset):
+    """8 x 8 images of the ten digits: each pixel minus its mean, over one scale, the standard deviation of all pixels.
+
+    Means and scale are those of all 1,797 images as they come, so that subsets of any size see the same inputs.
+    """
+
+    has_classes: ClassVar[bool] = True
+    train_size: Annotated[Count, describe("training images, drawn without replacement", "images")] = 1000
+    test_size: Annotated[Count, describe("test images, none of them a training image", "images")] = 500
+    subset_seed: Annotated[Index, describe("which images are drawn; apart from the run's seed")] = 0
+
+    @model_validator(mode="after")
+    def _fits(self) -> Self:
+        if self.train_size + self.test_size > IMAGES:
+            raise PydanticCustomError("size", f"train_size + test_size of at most {IMAGES}")
+        return self
+
+    @property
+    def input_shape(self) -> tuple[int, ...]:
+        return (64,)
+
+    @property
+    def outputs(self) -> int:
+        return 10
+
+    def load(self) -> Data:
+        import numpy as np
+        from sklearn.datasets import load_digits
+
+        from stepscape.training.random import generator
+
+        images, labels = load_digits(return_X_y=True)
+        inputs = (images - images.mean(axis=0)) / images.std()
+        targets = np.eye(10)[labels]
+        order = generator(self.subset_seed, "subset").permutation(IMAGES)
+        train, test = order[: self.train_size], order[IMAGES - self.test_size :]
+        return Data(inputs[train], targets[train], inputs[test], targets[test])

@@ -1,0 +1,72 @@
+"""One look for all figures."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+_SETTINGS: dict[Any, Any] = {
+    "axes.titlelocation": "left",
+    "axes.titlesize": "medium",
+    "figure.constrained_layout.use": True,
+    "figure.dpi": 100,
+    "legend.frameon": False,
+    "legend.fontsize": "small",
+    "legend.title_fontsize": "small",
+    "savefig.dpi": 160,
+    "svg.fonttype": "none",  # text stays text: it can be searched and read aloud
+    "svg.hashsalt": "stepscape",  # the same figure, the same bytes
+}
+
+
+@contextmanager
+def style() -> Iterator[None]:
+    """The settings under which a figure is drawn; what was set before comes back behind it."""
+    import matplotlib as mpl
+    import seaborn as sns
+
+    with mpl.rc_context({**sns.axes_style("ticks"), **sns.plotting_context("notebook", font_scale=0.9), **_SETTINGS}):
+        yield
+
+
+def ordered_colors(values: Sequence[float]) -> dict[float, tuple[float, float, float]]:
+    """A colour for each of some ordered values: dark for the large, none so light that it is lost on white."""
+    import seaborn as sns
+
+    shades = sns.color_palette("viridis_r", as_cmap=True)
+    step = 0.7 / max(len(values) - 1, 1)
+    return {value: tuple(shades(0.25 + step * i)[:3]) for i, value in enumerate(sorted(values))}
+
+
+def legend_below(ax: Axes, title: str) -> None:
+    """A legend under an axes, where it covers no data.
+
+    Args:
+        ax: the axes.
+        title: stands over the entries.
+    """
+    _, entries = ax.get_legend_handles_labels()
+    ax.legend(
+        title=title,
+        loc="upper center",
+        bbox_to_anchor=(0.5, -0.2),
+        ncols=min(len(entries), 4),
+        columnspacing=1.0,
+        handlelength=1.5,
+    )
+
+
+def finish(axes: Sequence[Axes], xlabel: str, ylabel: str) -> None:
+    """Labels the outer axes and takes away the spines that carry nothing."""
+    import seaborn as sns
+
+    for ax in axes:
+        ax.set_xlabel(xlabel)
+        ax.set_ylabel(ylabel)
+        if not ax.get_subplotspec().is_first_col():  # type: ignore[union-attr]
+            ax.set_ylabel("")
+        sns.despine(ax=ax)

@@ -1,0 +1,25 @@
+"""Losses: mean over samples of a function of outputs and targets."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, ClassVar
+
+from stepscape.registry import Member
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+
+class Loss(Member):
+    """The base of all losses.
+
+    Attributes:
+        needs_classes: whether targets must be one-hot classes.
+    """
+
+    kind: ClassVar[str] = "loss"
+    needs_classes: ClassVar[bool] = False
+
+    def __call__(self, outputs: Tensor, targets: Tensor) -> Tensor:
+        """The loss, a scalar, of outputs (N, C) against targets (N, C)."""
+        raise NotImplementedError

@@ -1,0 +1,33 @@
+"""Models: ordinary `torch.nn.Module`s, called functionally on parameters that training keeps as one flat vector."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, ClassVar
+
+from stepscape.registry import Member
+
+if TYPE_CHECKING:
+    import numpy as np
+    from torch import nn
+
+
+class Model(Member):
+    """The base of all models."""
+
+    kind: ClassVar[str] = "model"
+
+    def build(self, input_shape: tuple[int, ...], outputs: int) -> nn.Module:
+        """The network that maps (N, *input_shape) to (N, outputs); its values at birth are not used."""
+        raise NotImplementedError
+
+    def initialise(self, module: nn.Module, random: np.random.Generator) -> None:
+        """Sets every parameter of `module` (float64) in place from `random`."""
+        raise NotImplementedError
+
+    def parameter_count(self, input_shape: tuple[int, ...], outputs: int) -> int:
+        """Number of parameters P, without building anything."""
+        raise NotImplementedError
+
+    def multiplications(self, input_shape: tuple[int, ...], outputs: int) -> int:
+        """Multiplications of one forward pass of one sample: what the cost of a run is estimated from."""
+        raise NotImplementedError

@@ -1,0 +1,37 @@
+"""Linear models."""
+
+from __future__ import annotations
+
+from math import prod
+from typing import TYPE_CHECKING, Annotated
+
+from stepscape.fields import Flag, describe
+from stepscape.models import Model
+from stepscape.models._initialisation import uniform_by_fan_in
+from stepscape.registry import member
+
+if TYPE_CHECKING:
+    import numpy as np
+    from torch import nn
+
+
+@member("linear")
+class Linear(Model):
+    """One linear layer: least squares or logistic regression, depending on the loss."""
+
+    bias: Annotated[Flag, describe("whether there is a bias")] = True
+
+    def build(self, input_shape: tuple[int, ...], outputs: int) -> nn.Module:
+        from torch import nn
+
+        layer = nn.Linear(prod(input_shape), outputs, bias=self.bias)
+        return nn.Sequential(nn.Flatten(), layer) if len(input_shape) > 1 else layer
+
+    def initialise(self, module: nn.Module, random: np.random.Generator) -> None:
+        uniform_by_fan_in(module, random)
+
+    def parameter_count(self, input_shape: tuple[int, ...], outputs: int) -> int:
+        return (prod(input_shape) + self.bias) * outputs
+
+    def multiplications(self, input_shape: tuple[int, ...], outputs: int) -> int:
+        return prod(input_shape) * outputs

@@ -1,0 +1,100 @@
+"""What the observables of top eigenvalues share: fields, refusals, warm starts and audits."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Annotated, Any
+
+from pydantic import ConfigDict
+from pydantic.dataclasses import dataclass as typed_dataclass
+
+from stepscape.fields import Count, Index, PositiveReal, describe
+from stepscape.observables import Observable, Variable
+
+if TYPE_CHECKING:
+    import numpy as np
+    from torch import Tensor
+
+    from stepscape.observables import Memory
+    from stepscape.study.run import Run
+    from stepscape.training.snapshot import Snapshot
+
+LEAST_TOL = {"float32": 1e-5, "float64": 1e-12}  # the curvature room's, known here without torch
+
+
+@typed_dataclass(frozen=True, kw_only=True, config=ConfigDict(extra="forbid"))
+class TopEigenvalues(Observable):
+    """The largest eigenvalues of a symmetric operator along a run, each with its residual.
+
+    A measurement starts from the previous one's eigenvectors, mixed with a random direction; every tenth or so is
+    audited by a solve that starts from a random direction alone.
+    """
+
+    k: Annotated[Count, describe("number of eigenvalues")] = 1
+    tol: Annotated[PositiveReal, describe("largest relative residual |Hv - lambda v| / |lambda|")] = 1e-2
+    audit_every: Annotated[Index, describe("every so many measurements a cold solve audits; 0: never")] = 10
+
+    def eigenvalue_variables(self, prefix: str, operator: str) -> tuple[Variable, ...]:
+        """What is recorded of `operator`, with names that start with `prefix`."""
+        eigenvalue = (("eigenvalue",), (self.k,))
+        return (
+            Variable(
+                f"{prefix}_eigenvalue", f"largest eigenvalues of {operator}", *eigenvalue, "float64", summary=True
+            ),
+            Variable(f"{prefix}_residual", "relative residual of the eigenpair", *eigenvalue),
+            Variable(f"{prefix}_threshold", f"largest stable eigenvalue of {operator}", dtype="float64"),
+            Variable(f"{prefix}_products", "Hessian products spent, audits apart"),
+            Variable(f"{prefix}_audit", "largest difference to a cold solve, relative to the largest eigenvalue"),
+            Variable(f"{prefix}_audit_products", "Hessian products spent on the audit"),
+        )
+
+    def gradients(self, run: Run) -> float:
+        products = 6 + 4 * self.k
+        return 1.5 * (1 + products * (1 + (1 / self.audit_every if self.audit_every else 0)))
+
+    def fault(self, run: Run) -> tuple[str, Any, str] | None:
+        parameters = run.model.parameter_count(run.dataset.input_shape, run.dataset.outputs)
+        if self.k > parameters:
+            return "k", self.k, f"at most {parameters}, the number of parameters"
+        if self.tol < LEAST_TOL[run.dtype]:
+            return "tol", self.tol, f"at least {LEAST_TOL[run.dtype]:g}, what {run.dtype} can reach"
+        return None
+
+    def track(
+        self,
+        prefix: str,
+        operator: Callable[[Tensor], Tensor],
+        threshold: float | None,
+        snapshot: Snapshot,
+        memory: Memory,
+    ) -> tuple[Mapping[str, np.ndarray | float], Memory]:
+        """One measurement of `operator`, in the variables of `eigenvalue_variables`."""
+        import torch
+
+        from stepscape.curvature.tracking import track_eigenpairs
+
+        count = int(memory["count"]) if memory else 0
+        audited = bool(self.audit_every) and count > 0 and count % self.audit_every == 0
+        found = track_eigenpairs(
+            operator,
+            len(snapshot.theta),
+            self.k,
+            tol=self.tol,
+            previous=memory.get("vectors"),
+            generator=snapshot.random(f"{prefix} start"),
+            audit_generator=snapshot.random(f"{prefix} audit") if audited else None,
+            dtype=snapshot.theta.dtype,
+            device=snapshot.theta.device,
+        )
+        values: dict[str, np.ndarray | float] = {
+            f"{prefix}_eigenvalue": found.pairs.values.numpy(),
+            f"{prefix}_residual": found.pairs.residuals.numpy(),
+            f"{prefix}_threshold": float("nan") if threshold is None else threshold,
+            f"{prefix}_products": float(found.pairs.products),
+            f"{prefix}_audit": found.audit,
+            f"{prefix}_audit_products": float(found.audit_products),
+        }
+        kept = {"count": torch.tensor(count + 1)}
+        if found.pairs.vectors.isfinite().all():
+            kept["vectors"] = found.pairs.vectors
+        return values, kept

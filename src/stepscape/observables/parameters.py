@@ -1,0 +1,31 @@
+"""The parameters themselves."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+from stepscape.observables import Observable, Variable
+from stepscape.registry import member
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from stepscape.observables import Memory
+    from stepscape.study.run import Run
+    from stepscape.training.snapshot import Snapshot
+
+
+@member("parameters")
+class Parameters(Observable):
+    """The flat vector theta, kept in the run file alone: studies' datasets do not hold it."""
+
+    def variables(self, run: Run) -> tuple[Variable, ...]:
+        length = run.model.parameter_count(run.dataset.input_shape, run.dataset.outputs)
+        return (Variable("parameters", "parameters", ("parameter",), (length,), run.dtype, collected=False),)
+
+    def gradients(self, run: Run) -> float:
+        return 0.0
+
+    def measure(self, snapshot: Snapshot, memory: Memory) -> tuple[Mapping[str, np.ndarray], Memory]:
+        return {"parameters": snapshot.theta.cpu().numpy()}, memory

@@ -1,0 +1,93 @@
+"""Optimizers: pure update rules, with the preconditioner and the stability threshold that the literature gives them.
+
+Elementwise rules work for one run and for many: `theta` and what is kept of the past are (lanes, P), hyper-parameters
+are (lanes, 1). On a quadratic with Hessian H, full-batch training with preconditioner P is stable while
+lambda_1(P^-1 H) is below the threshold (Cohen et al., arXiv:2103.00065 and arXiv:2207.14484).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, ClassVar, Protocol
+
+from stepscape.registry import Member
+
+if TYPE_CHECKING:
+    import numpy as np
+    from torch import Tensor
+
+    State = Mapping[str, Tensor]
+    Hyper = Mapping[str, Tensor]
+
+
+class Objective(Protocol):
+    """The loss of every lane on the data of one update; values and gradients at the last point are kept."""
+
+    def value(self, theta: Tensor) -> Tensor:
+        """Losses (lanes,) at theta (lanes, P)."""
+        ...
+
+    def gradient(self, theta: Tensor) -> Tensor:
+        """Gradients (lanes, P) at theta (lanes, P)."""
+        ...
+
+    def hessian_product(self, theta: Tensor, vectors: Tensor) -> Tensor:
+        """Products (lanes, P) of every lane's Hessian at theta (lanes, P) with its own vector (lanes, P)."""
+        ...
+
+
+class LaneRandom(Protocol):
+    """Random numbers for one update, keyed by (seed of the lane, purpose, step)."""
+
+    def generators(self, purpose: str) -> list[np.random.Generator]:
+        """One generator a lane."""
+        ...
+
+    def normal(self, purpose: str, like: Tensor) -> Tensor:
+        """Standard normal numbers (lanes, P), drawn in float64 and cast to the dtype of `like` (lanes, P)."""
+        ...
+
+
+class Optimizer(Member):
+    """The base of all optimizers.
+
+    A hyper-parameter is any field of type float; `hyper` holds them and `lr` as float64 arrays (lanes, 1), so that
+    lanes may differ in them. Other fields hold for all lanes.
+
+    Attributes:
+        has_lr: whether the rule has a learning rate.
+        preconditions: whether the preconditioner is anything but the identity.
+    """
+
+    kind: ClassVar[str] = "optimizer"
+    has_lr: ClassVar[bool] = True
+    preconditions: ClassVar[bool] = False
+
+    def init(self, theta: Tensor) -> State:
+        """What is kept between updates, before the first one, for theta (lanes, P)."""
+        return {}
+
+    def update(
+        self, objective: Objective, theta: Tensor, state: State, hyper: Hyper, random: LaneRandom
+    ) -> tuple[Tensor, State]:
+        """One update.
+
+        Args:
+            objective: the loss on this update's batch.
+            theta: parameters (lanes, P); not changed in place.
+            state: what was kept; not changed in place.
+            hyper: hyper-parameters, (lanes, 1) each, float64.
+            random: random numbers of this update.
+
+        Returns:
+            The new parameters and what to keep.
+        """
+        raise NotImplementedError
+
+    def preconditioner(self, objective: Objective, theta: Tensor, state: State, hyper: Hyper) -> Tensor | None:
+        """The diagonal (lanes, P) of P in the update about to be taken, theta - lr P^-1 (direction); None: identity."""
+        return None
+
+    def threshold(self, lr: float) -> float | None:
+        """The largest stable lambda_1(P^-1 H) at learning rate `lr`; None where the literature gives none."""
+        return None

@@ -1,0 +1,116 @@
+"""What a person asks before, while and after a study runs: plan, status, members. All from files alone."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from stepscape.progress.course import duration
+from stepscape.registry import members, settings
+from stepscape.store.files import read_json
+from stepscape.store.receipts import existing_runs, known
+from stepscape.study.config import load_plan, read_config
+from stepscape.study.paths import Paths
+from stepscape.study.plan import Plan, cost
+from stepscape.study.reference import default_text
+from stepscape.study.spec import Study
+
+_VERDICTS = {"supported": "green", "not_supported": "red", "undecided": "yellow", "not_testable": "dim"}
+
+
+def show_plan(names: Sequence[str], results: str | None) -> int:
+    """Prints what the selected studies are made of and what would be trained."""
+    plan, paths = _selected(names, results)
+    existing = existing_runs(paths)
+    table = Table(box=None, pad_edge=False)
+    for column in ("study", "runs", "exist", "to train", "packs", "about"):
+        table.add_column(column, justify="left" if column == "study" else "right")
+    for study in plan.studies:
+        missing = [run for run in study.runs if run.id not in existing]
+        packs = [pack for pack in plan.packs_of(study) if any(run.id not in existing for run in pack.runs)]
+        counts = (len(study.runs), len(study.runs) - len(missing), len(missing), len(packs))
+        table.add_row(study.name, *map(str, counts), f"{duration(sum(map(cost, missing)))} on one core")
+    _console().print(table)
+    return 0
+
+
+def show_status(names: Sequence[str], results: str | None) -> int:
+    """Prints how far the selected studies are, their verdicts, and where their figures lie."""
+    plan, paths = _selected(names, results)
+    console = _console()
+    existing = existing_runs(paths)
+    for study in plan.studies:
+        console.print(f"[bold]{study.title}[/bold] ({study.name})", highlight=False)
+        console.print(_progress_line(study, plan, paths, existing), highlight=False)
+        claims = read_json(paths.claims(study.name))
+        if claims:
+            console.print(_verdict_table(claims["claims"]))
+        for figure in study.figures:
+            path = paths.figure(study.name, figure.id, "png")
+            if path.exists():
+                console.print(f"figure  {path}", highlight=False, soft_wrap=True)
+    return 0
+
+
+def _selected(names: Sequence[str], results: str | None) -> tuple[Plan, Paths]:
+    config = read_config()
+    return load_plan(names or config.studies), Paths(Path(results or config.results))
+
+
+def _console() -> Console:
+    console = Console(highlight=False)
+    return console if console.is_terminal else Console(highlight=False, width=max(console.width, 120))
+
+
+def _progress_line(study: Study, plan: Plan, paths: Paths, existing: set[str]) -> str:
+    ids = [run.id for run in study.runs]
+    missing = [run for run in study.runs if run.id not in existing]
+    told = known(paths, set(ids))
+    how = Counter(said["status"] for said in told.values() if said)
+    failed = {failure["run"] for pack in plan.packs_of(study) for failure in _failures(paths, pack.id)}
+    parts = [f"{len(ids) - len(missing)} of {len(ids)} runs done"]
+    parts += [f"{how[status]} {status.replace('_', ' ')}" for status in sorted(how) if status != "completed"]
+    if failed:
+        parts.append(f"{len(failed)} failed")
+    if missing:
+        parts.append(f"about {duration(sum(map(cost, missing)))} on one core to go")
+    return ", ".join(parts)
+
+
+def _failures(paths: Paths, pack_id: str) -> list[Mapping[str, Any]]:
+    report = read_json(paths.failures(pack_id))
+    return report.get("failures", []) if isinstance(report, dict) else []
+
+
+def _verdict_table(claims: Sequence[Mapping[str, Any]]) -> Table:
+    table = Table(box=None, pad_edge=False)
+    for column in ("claim", "verdict", "value", "interval", "judged on"):
+        table.add_column(column)
+    for claim in claims:
+        interval = "" if claim["low"] is None else f"[{claim['low']:.3f}, {claim['high']:.3f}]"
+        runs = ", ".join(f"{count} {part}" for part, count in claim["runs"].items() if part != "judged")
+        verdict = f"[{_VERDICTS[claim['verdict']]}]{claim['verdict'].replace('_', ' ')}[/]"
+        value = claim["reason"] if claim["value"] is None else f"{claim['value']:.3f}"
+        table.add_row(claim["id"], verdict, value, interval.replace("[", r"\["), runs)
+    return table
+
+
+def show_members(kind: str) -> int:
+    """Prints the members of a kind with their fields, defaults, units and sources."""
+    console = _console()
+    for cls in members(kind):
+        source = f" ({cls.source})" if cls.source else ""
+        console.print(f"[bold]{cls.name}[/bold] version {cls.version}{source}", highlight=False)
+        console.print(f"  {(cls.__doc__ or '').strip().splitlines()[0]}", highlight=False, markup=False)
+        for name, info in settings(cls).items():
+            default = default_text(info)
+            default = f"default {default}" if default and default != "required" else default
+            unit = info.json_schema_extra.get("unit", "") if isinstance(info.json_schema_extra, dict) else ""
+            details = ", ".join(filter(None, [info.description, default, f"in {unit}" if unit else ""]))
+            console.print(f"    {name:<16} {details}", highlight=False, markup=False, soft_wrap=True)
+    return 0

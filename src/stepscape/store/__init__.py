@@ -1,0 +1,1 @@
+"""The store: run files, receipts, datasets. The only room that imports zarr."""

@@ -1,0 +1,68 @@
+"""Writing files so that a reader sees the old one or the new one, never a part."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import socket
+from pathlib import Path
+from typing import Any
+
+
+def write_atomically(path: Path, content: bytes) -> None:
+    """Writes under a temporary name in the same folder, syncs, renames.
+
+    Args:
+        path: the file; its folder is made if need be.
+        content: all of it.
+
+    Raises:
+        OSError: the disk is full or the folder cannot be written; nothing is left behind.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{socket.gethostname()}.{os.getpid()}.tmp")
+    try:
+        with temporary.open("wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Writes a value as JSON that people can read, keys in their order."""
+    write_atomically(path, (json.dumps(value, indent=1, allow_nan=False) + "\n").encode())
+
+
+def read_json(path: Path) -> Any:
+    """Reads JSON; None where there is no such file or it is not JSON."""
+    try:
+        return json.loads(path.read_bytes(), parse_constant=_refuse)
+    except (OSError, ValueError):
+        return None
+
+
+def _refuse(constant: str) -> None:
+    raise ValueError(f"{constant} is not JSON")
+
+
+def sha256(path: Path) -> str:
+    """SHA-256 of a file, in hex."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def set_aside(path: Path, folder: Path) -> Path:
+    """Moves a file that cannot be used into `folder`, under a name that is free there.
+
+    Returns:
+        Where it is now.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    names = (folder / (path.name if n == 0 else f"{path.name}.{n}") for n in range(1_000_000))
+    target = next(name for name in names if not name.exists())
+    path.replace(target)
+    return target

@@ -1,0 +1,131 @@
+"""Receipts: what a job leaves when all runs of its pack are there, and their upkeep.
+
+Run files are the cache; a receipt only tells Snakemake that a pack needs no job. Before Snakemake plans, receipts are
+made to agree with the run files: one that names a missing run is set aside, one of a pack whose runs all exist is
+written.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Collection, Mapping
+from pathlib import Path
+from typing import Any
+
+from stepscape.errors import FileError, Mistaken, StepscapeError
+from stepscape.store.files import read_json, set_aside, write_json
+from stepscape.study.identity import canonical_json, digest
+from stepscape.study.paths import RUN_ENDING, Paths
+from stepscape.study.plan import Pack, Plan
+from stepscape.study.restore import restore_run
+from stepscape.study.run import Run
+
+Told = Mapping[str, Any] | None
+"""What a receipt says of a run: sha256, status, updates, seconds, finished, host, versions; None: nothing is known."""
+
+
+def existing_runs(paths: Paths) -> set[str]:
+    """The ids of all run files."""
+    found: set[str] = set()
+    try:
+        folders = [entry.path for entry in os.scandir(paths.runs) if entry.is_dir()]
+    except FileNotFoundError:
+        return found
+    for folder in folders:
+        names = (entry.name for entry in os.scandir(folder))
+        found.update(name.removesuffix(RUN_ENDING) for name in names if name.endswith(RUN_ENDING) and name[0] != ".")
+    return found
+
+
+def missing_runs(plan: Plan, paths: Paths) -> dict[str, Run]:
+    """The planned runs that have no file yet."""
+    existing = existing_runs(paths)
+    return {run_id: run for run_id, run in plan.runs.items() if run_id not in existing}
+
+
+def keep_up(plan: Plan, paths: Paths) -> dict[str, Run]:
+    """Makes receipts agree with run files, and writes what jobs will read.
+
+    Args:
+        plan: the selected studies.
+        paths: where results lie.
+
+    Returns:
+        The planned runs that have no file yet.
+    """
+    missing = missing_runs(plan, paths)
+    unreceipted = []
+    for pack in plan.packs:
+        receipt = paths.receipt(pack.id)
+        if any(run.id in missing for run in pack.runs):
+            if receipt.exists():
+                set_aside(receipt, paths.packs / "aside")
+            if not paths.pack_plan(pack.id).exists():
+                write_json(paths.pack_plan(pack.id), {"pack": pack.id, "runs": [run.spec for run in pack.runs]})
+        elif not receipt.exists():
+            unreceipted.append(pack)
+    told = known(paths, {run.id for pack in unreceipted for run in pack.runs})
+    for pack in unreceipted:
+        write_receipt(paths, pack, told)
+        paths.failures(pack.id).unlink(missing_ok=True)
+    return missing
+
+
+def known(paths: Paths, wanted: Collection[str]) -> dict[str, Told]:
+    """What receipts, old ones too, say of the wanted runs: of a run that was trained twice, what was said last."""
+    told: dict[str, Told] = {}
+    files = sorted([*paths.packs.glob("aside/*"), *paths.packs.glob("*.json")]) if wanted else []
+    for file in files:
+        for run_id, said in runs_of(file).items():
+            if run_id in wanted and said and _finished(said) >= _finished(told.get(run_id)):
+                told[run_id] = said
+    return told
+
+
+def _finished(said: Told) -> str:
+    return str(said.get("finished", "")) if said else ""
+
+
+def runs_of(receipt: Path) -> Mapping[str, Told]:
+    """What a receipt says of its runs; nothing where it is damaged, or a plan or failures of a pack."""
+    content = read_json(receipt)
+    runs = content.get("runs") if isinstance(content, dict) else None
+    given = runs if isinstance(runs, dict) else {}
+    return {run_id: said if isinstance(said, dict) else None for run_id, said in given.items()}
+
+
+def write_receipt(paths: Paths, pack: Pack, told: Mapping[str, Told]) -> None:
+    """Writes a pack's receipt."""
+    runs = {run.id: told.get(run.id) for run in pack.runs}
+    write_json(paths.receipt(pack.id), {"pack": pack.id, "runs": runs})
+
+
+def read_pack(paths: Paths, pack_id: str) -> Pack:
+    """The pack that a job was given, as the main process wrote it.
+
+    Args:
+        paths: where results lie.
+        pack_id: the pack.
+
+    Returns:
+        The pack, its runs checked against their identities.
+
+    Raises:
+        StepscapeError: there is no such plan, or it is damaged.
+        FileError: it was made by another version.
+    """
+    path: Path = paths.pack_plan(pack_id)
+    given = read_json(path)
+    if not isinstance(given, dict) or not isinstance(given.get("runs"), list):
+        raise StepscapeError(
+            f"{path}: no plan of a pack; delete it if it is there, and start Snakemake again: it writes it"
+        )
+    ids = [digest(canonical_json(spec)) for spec in given["runs"]]
+    if digest("\n".join(ids)) != pack_id:
+        raise StepscapeError(
+            f"{path}: damaged (its runs are not those of pack {pack_id}); delete it and start Snakemake again"
+        )
+    try:
+        return Pack(tuple(restore_run(spec) for spec in given["runs"]))
+    except Mistaken as error:
+        raise FileError(path, error.mistakes) from None

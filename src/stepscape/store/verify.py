@@ -1,0 +1,92 @@
+"""Checking what was produced: run files by their checksums, a results folder by its receipts."""
+
+from __future__ import annotations
+
+import json
+import zipfile
+from collections.abc import Iterator
+from pathlib import Path
+
+from stepscape.errors import DamagedFileError, StepscapeError
+from stepscape.store.collect import open_study
+from stepscape.store.files import read_json, sha256
+from stepscape.store.receipts import known, runs_of
+from stepscape.store.runfile import is_as_written, open_run
+from stepscape.study.paths import RUN_ENDING, Paths
+
+
+def verify(path: Path) -> int:
+    """Checks a run file or a results folder and prints what is damaged.
+
+    Args:
+        path: a run file, or a folder that holds `runs` and `packs`.
+
+    Returns:
+        0; 1 if anything is damaged.
+
+    Raises:
+        StepscapeError: the path is neither.
+    """
+    if not path.exists():
+        raise StepscapeError(f"{path}: there is no such file or folder")
+    if path.is_dir():
+        if not (path / "runs").is_dir():
+            raise StepscapeError(f"{path}: no results folder; one holds `runs` and `packs`")
+        return _report(path, *_check_folder(Paths(path)))
+    faults = [str(fault) for fault in [_fault(path)] if fault]
+    return _report(path, 1, faults)
+
+
+def _report(path: Path, checked: int, faults: list[str]) -> int:
+    for fault in faults:
+        print(fault)
+    print(f"{path}: {checked} file(s) checked, {len(faults)} damaged")
+    if faults:
+        print("To have damaged run files trained again, delete them and start Snakemake.")
+    return 1 if faults else 0
+
+
+def _check_folder(paths: Paths) -> tuple[int, list[str]]:
+    files = {file.name.removesuffix(RUN_ENDING): file for file in sorted(paths.runs.glob(f"*/*{RUN_ENDING}"))}
+    receipted = {run_id for receipt in paths.packs.glob("*.json") for run_id in runs_of(receipt)}
+    told = known(paths, receipted)
+    faults = []
+    for run_id, file in files.items():
+        fault = _fault(file)
+        said = told.get(run_id)
+        if fault:
+            faults.append(str(fault))
+        elif said and said.get("sha256") != sha256(file):
+            faults.append(f"{file}: whole, but not the file that its receipt tells of (SHA-256 differs)")
+    missing = sorted(receipted - set(files))
+    faults += [f"{paths.run(run_id)}: missing, though a receipt tells of it" for run_id in missing]
+    receipts = [receipt for receipt in sorted(paths.packs.glob("*.json")) if read_json(receipt) is None]
+    faults += [f"{receipt}: damaged (not JSON)" for receipt in receipts]
+    datasets = sorted(paths.root.glob("studies/*/dataset.zarr"))
+    faults += [fault for dataset in datasets for fault in _dataset_faults(dataset)]
+    return len(files) + len(datasets), faults
+
+
+def _fault(path: Path) -> DamagedFileError | None:
+    try:
+        open_run(path)
+    except DamagedFileError as error:
+        return error
+    if not is_as_written(path):
+        return DamagedFileError(path, "its data are whole, but the zip around them is not as it was written")
+    return None
+
+
+def _dataset_faults(path: Path) -> Iterator[str]:
+    try:
+        open_study(path).load()
+    except (
+        StepscapeError,
+        ValueError,
+        OSError,
+        KeyError,
+        RuntimeError,
+        zipfile.BadZipFile,
+        json.JSONDecodeError,
+    ) as error:
+        yield f"{path}: damaged ({error}); delete it and start Snakemake, it is made again from the run files"

@@ -1,0 +1,82 @@
+"""What must make a job run again: the settings it uses, and the code that makes its numbers, comments left out."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator
+from functools import cache
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+from stepscape.study.identity import canonical_json, digest, plain
+from stepscape.study.spec import Entry, Study
+
+_FOLLOWED = ("stepscape.analysis", "stepscape.claims", "stepscape.figures")
+"""Rooms whose code is part of what a claim or figure shows, wherever it is imported from."""
+
+
+def of_dataset(study: Study) -> str:
+    """Of a study's dataset: its runs, what they are called, and how they are collected."""
+    labels = sorted((role, canonical_json(plain(held)), label) for (role, held), label in study.labels.items())
+    words = [study.title, study.question, list(study.sources)]
+    return _digest([sorted(run.id for run in study.runs), labels, words, code_of("stepscape.store.collect")])
+
+
+def of_claims(study: Study) -> str:
+    """Of a study's claims."""
+    return _digest([_entry(study, entry) for entry in study.claims])
+
+
+def of_figure(study: Study, figure: str) -> str:
+    """Of one of a study's figures."""
+    return _digest([_entry(study, entry) for entry in study.figures if entry.id == figure])
+
+
+def _entry(study: Study, entry: Entry[Any]) -> list[Any]:
+    runs = sorted(run.id for run in study.pick(entry))
+    return [entry.id, plain(entry.member), runs, code_of(type(entry.member).__module__)]
+
+
+def _digest(value: Any) -> str:
+    return digest(canonical_json(value))
+
+
+@cache
+def code_of(module: str) -> str:
+    """A hash of a module's parsed source, and of what it imports from the rooms whose code shows in results."""
+    sources: dict[str, str] = {}
+    waiting = [module]
+    while waiting:
+        name = waiting.pop()
+        origin = _origin(name)
+        if name in sources or origin is None:
+            continue
+        tree = ast.parse(origin.read_bytes())
+        sources[name] = ast.dump(_without_docstrings(tree))
+        waiting += [other for other in _imported(tree) if other.startswith(_FOLLOWED)]
+    return _digest(sorted(sources.items()))
+
+
+def _imported(tree: ast.Module) -> Iterator[str]:
+    """The modules that a module imports by their full names; what `from x import y` names may be one too."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            yield from (node.module, *(f"{node.module}.{alias.name}" for alias in node.names))
+
+
+def _origin(module: str) -> Path | None:
+    try:
+        spec = find_spec(module)
+    except (ImportError, ValueError):  # a name in a module, or what stands in a notebook
+        return None
+    return Path(spec.origin) if spec and spec.origin and spec.origin.endswith(".py") else None
+
+
+def _without_docstrings(tree: ast.Module) -> ast.Module:
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef) and ast.get_docstring(node, clean=False):
+            node.body = node.body[1:]
+    return tree

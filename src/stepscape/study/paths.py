@@ -1,0 +1,82 @@
+"""Where everything lies. All paths of results come from here."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+RUN_ENDING = ".zarr.zip"
+
+
+@dataclass(frozen=True)
+class Paths:
+    """The results folder.
+
+    Attributes:
+        root: the folder that everything produced lies under.
+    """
+
+    root: Path
+
+    def run(self, run_id: str) -> Path:
+        """A run file."""
+        return self.runs / run_id[:2] / f"{run_id}{RUN_ENDING}"
+
+    @property
+    def runs(self) -> Path:
+        """All run files, in folders named by the first two digits of their ids."""
+        return self.root / "runs"
+
+    def receipt(self, pack: str) -> Path:
+        """What a job leaves when all runs of its pack are there."""
+        return self.packs / f"{pack}.json"
+
+    def pack_plan(self, pack: str) -> Path:
+        """The runs of a pack, for the job that trains it."""
+        return self.packs / f"{pack}.plan.json"
+
+    def failures(self, pack: str) -> Path:
+        """What went wrong in the last job that tried this pack."""
+        return self.packs / f"{pack}.failed.json"
+
+    @property
+    def packs(self) -> Path:
+        """Receipts, plans and failures of packs."""
+        return self.root / "packs"
+
+    @property
+    def damaged(self) -> Path:
+        """Files that were found damaged and set aside."""
+        return self.root / "damaged"
+
+    def study(self, study: str) -> Path:
+        """All that is made of a study."""
+        return self.root / "studies" / study
+
+    def dataset(self, study: str) -> Path:
+        """A study's dataset, a Zarr store."""
+        return self.study(study) / "dataset.zarr"
+
+    def dataset_marker(self, study: str) -> Path:
+        """The file of a dataset that is written last: its hash of all run files changes when any of them does."""
+        return self.dataset(study) / "zarr.json"
+
+    def table(self, study: str) -> Path:
+        """One row a run: every axis, status, final values."""
+        return self.study(study) / "runs.csv"
+
+    def claims(self, study: str) -> Path:
+        """The verdicts."""
+        return self.study(study) / "claims.json"
+
+    def figure(self, study: str, figure: str, ending: str) -> Path:
+        """A figure, as `svg` or `png`."""
+        return self.study(study) / "figures" / f"{figure}.{ending}"
+
+    def log(self, rule: str, name: str) -> Path:
+        """What a job printed."""
+        return self.root / "logs" / rule / f"{name}.log"
+
+    def benchmark(self, rule: str, name: str) -> Path:
+        """What a job cost."""
+        return self.root / "logs" / rule / f"{name}.tsv"

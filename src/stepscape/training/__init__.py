@@ -1,0 +1,1 @@
+"""Training: one process a pack. Knows no member by name."""

@@ -1,0 +1,107 @@
+"""What a run minimises: data, network and loss, as functions of one flat vector of parameters."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import lru_cache
+from math import prod
+
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call
+
+from stepscape.curvature import Operator, hvp
+from stepscape.datasets import Data, Dataset
+from stepscape.study.run import Run
+from stepscape.training.random import generator
+
+DTYPES = {"float32": torch.float32, "float64": torch.float64}
+
+
+@dataclass(frozen=True)
+class Samples:
+    """Inputs (n, *input_shape) and targets (n, outputs), on the device and in the dtype of the run."""
+
+    inputs: Tensor
+    targets: Tensor
+
+    def pick(self, indices: Tensor) -> Samples:
+        """Those at `indices` (B,)."""
+        return Samples(self.inputs[indices], self.targets[indices])
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """Loss and accuracy on a set of samples; the accuracy is NaN where there are no classes."""
+
+    loss: float
+    accuracy: float
+
+
+class Problem:
+    """The data and the loss of a run.
+
+    Attributes:
+        run: the run.
+        train: the training set.
+        test: the test set.
+    """
+
+    def __init__(self, run: Run, device: torch.device) -> None:
+        self.run = run
+        self.dtype = DTYPES[run.dtype]
+        self.device = device
+        data = _load(run.dataset)
+        self.train = self._samples(data.train_inputs, data.train_targets)
+        self.test = self._samples(data.test_inputs, data.test_targets)
+        self._module = run.model.build(run.dataset.input_shape, run.dataset.outputs)
+        self._shapes = {name: tuple(value.shape) for name, value in self._module.named_parameters()}
+        self._sizes = [prod(shape) for shape in self._shapes.values()]
+
+    def _samples(self, inputs: object, targets: object) -> Samples:
+        return Samples(
+            torch.as_tensor(inputs).to(self.device, self.dtype), torch.as_tensor(targets).to(self.device, self.dtype)
+        )
+
+    def initial(self) -> Tensor:
+        """The parameters (P,) that the run starts from: a function of model and seed, not of the learning rate."""
+        module: nn.Module = self._module.double()
+        self.run.model.initialise(module, generator(self.run.seed, "initialisation"))
+        flat = torch.cat([value.detach().reshape(-1) for value in module.parameters()])
+        return flat.to(self.device, self.dtype)
+
+    def outputs(self, theta: Tensor, inputs: Tensor) -> Tensor:
+        """Outputs (n, C) of the network with parameters theta (P,)."""
+        pieces = theta.split(self._sizes)
+        parameters = {
+            name: piece.view(shape) for (name, shape), piece in zip(self._shapes.items(), pieces, strict=True)
+        }
+        result: Tensor = functional_call(self._module, parameters, (inputs,))
+        return result
+
+    def loss_on(self, samples: Samples) -> Callable[[Tensor], Tensor]:
+        """The loss on `samples` as a function of theta (P,)."""
+        return lambda theta: self.run.loss(self.outputs(theta, samples.inputs), samples.targets)
+
+    def hessian(self, theta: Tensor) -> Operator:
+        """Products with the Hessian of the full training loss at theta (P,)."""
+        return hvp(self.loss_on(self.train), theta)
+
+    def evaluation(self, outputs: Tensor, loss: Tensor, samples: Samples) -> Evaluation:
+        """What outputs (n, C) with that loss amount to."""
+        if not self.run.dataset.has_classes:
+            return Evaluation(float(loss), float("nan"))
+        hits = outputs.argmax(dim=1) == samples.targets.argmax(dim=1)
+        return Evaluation(float(loss), int(hits.sum()) / len(hits))
+
+    @torch.no_grad()
+    def evaluate(self, theta: Tensor, samples: Samples) -> Evaluation:
+        """Loss and accuracy of theta (P,) on `samples`."""
+        outputs = self.outputs(theta, samples.inputs)
+        return self.evaluation(outputs, self.run.loss(outputs, samples.targets), samples)
+
+
+@lru_cache(maxsize=8)
+def _load(dataset: Dataset) -> Data:
+    return dataset.load()

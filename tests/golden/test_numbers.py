@@ -1,0 +1,106 @@
+"""Numbers that may change only together with a version.
+
+Twenty steps in float64, below the edge of stability, where rounding does not grow. If this fails and the change is
+meant, raise the version of the member whose numbers changed (or `ENGINE_VERSION`), so that old runs keep their ids,
+and write the file anew: `python -m tests.golden.test_numbers`.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from stepscape.registry import members
+from stepscape.study.identity import ENGINE_VERSION
+from stepscape.study.restore import restore_run
+from stepscape.training.loop import train_run
+
+FILE = Path(__file__).with_name("numbers.json")
+TOLERANCE = 1e-10
+
+
+def spec(**changes: Any) -> dict[str, Any]:
+    base: dict[str, Any] = {
+        "dataset": {"name": "digits", "train_size": 60, "test_size": 30},
+        "model": {"name": "mlp", "hidden": [5]},
+        "loss": {"name": "mse"},
+        "optimizer": {"name": "gd"},
+        "lr": 0.05,
+        "batch_size": 20,
+        "seed": 3,
+        "budget": {"steps": 20},
+        "dtype": "float64",
+    }
+    return base | changes
+
+
+CASES = {
+    "gd": spec(),
+    "gd with branch noise": spec(branch_noise=1e-3),
+    "rmsprop": spec(optimizer={"name": "rmsprop"}, lr=1e-3),
+    "adam": spec(optimizer={"name": "adam"}, lr=1e-3),
+    "cross entropy, full batch": spec(loss={"name": "cross_entropy"}, batch_size=60),
+    "linear": spec(model={"name": "linear"}),
+    "quadratic": spec(dataset={"name": "quadratic"}, model={"name": "linear", "bias": False}, lr=0.5, batch_size=4),
+}
+OBSERVED = {
+    "losses": {"every": 5},
+    "gradient_norm": {"every": 5},
+    "hessian_top": {"every": 10, "k": 2, "tol": 1e-10},
+    "preconditioned_top": {"at": [20], "tol": 1e-10},
+    "parameters": {"at": [20]},
+}
+
+
+def versioned(kind: str, given: dict[str, Any]) -> dict[str, Any]:
+    version = next(cls.version for cls in members(kind) if cls.name == given["name"])
+    return {"version": version, **given}
+
+
+def numbers(case: dict[str, Any]) -> dict[str, Any]:
+    whole = {
+        key: versioned(key, value) if isinstance(value, dict) and "name" in value else value
+        for key, value in case.items()
+    }
+    observe = {name: versioned("observable", {"name": name, **fields}) for name, fields in OBSERVED.items()}
+    for fields in observe.values():
+        fields.pop("name")
+    run = restore_run({**whole, "observe": observe, "engine": ENGINE_VERSION})
+    record = train_run(run, torch.device("cpu"))
+    kept = ("train_loss", "test_loss", "gradient_norm", "hessian_eigenvalue", "preconditioned_eigenvalue")
+    found = {name: np.asarray(record.values[name]).ravel().astype(float).tolist() for name in kept}
+    theta = record.values["parameters"][0]
+    found["parameters"] = [float(theta.sum()), float(np.abs(theta).sum()), float(theta @ np.cos(np.arange(len(theta))))]
+    return {"versions": _versions(run.spec), "numbers": found}
+
+
+def _versions(spec: dict[str, Any]) -> dict[str, int]:
+    held = {key: value["version"] for key, value in spec.items() if isinstance(value, dict) and "version" in value}
+    observed = {f"observe.{name}": value["version"] for name, value in spec["observe"].items()}
+    return {**held, **observed, "engine": spec["engine"]}
+
+
+def test_numbers_change_only_with_a_version() -> None:
+    golden = json.loads(FILE.read_text())
+    assert set(golden) == set(CASES), "cases were added or removed: write the file anew"
+    for name, case in CASES.items():
+        found = numbers(case)
+        assert found["versions"] == golden[name]["versions"], f"{name}: a version changed: write the file anew"
+        for quantity, expected in golden[name]["numbers"].items():
+            worst = np.max(np.abs(np.subtract(found["numbers"][quantity], expected)) / np.maximum(np.abs(expected), 1))
+            assert worst < TOLERANCE, f"{name}: {quantity} is off by {worst:.1e} and no version changed"
+
+
+def test_every_member_that_makes_numbers_is_in_a_case() -> None:
+    used = {case[kind]["name"] for case in CASES.values() for kind in ("dataset", "model", "loss", "optimizer")}
+    used |= set(OBSERVED) | {"constant"}
+    kinds = ("dataset", "model", "loss", "optimizer", "schedule", "observable")
+    assert {cls.name for kind in kinds for cls in members(kind)} <= used
+
+
+if __name__ == "__main__":
+    FILE.write_text(json.dumps({name: numbers(case) for name, case in CASES.items()}, indent=1) + "\n")

@@ -1,0 +1,351 @@
+"""Datasets, models, losses, schedules and observables: whatever is registered is held to what its kind promises."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import astuple
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from sklearn.datasets import load_digits
+from torch.utils.flop_counter import FlopCounterMode
+
+from stepscape.registry import find, make, members, names
+from stepscape.study.run import Run
+from stepscape.training.objective import LaneObjective
+from stepscape.training.problem import Problem
+from stepscape.training.random import generator
+from tests.factories import LEAST_SQUARES, SMALL_DIGITS, make_run, normal, train
+from tests.references import dense_hessian, dense_top
+
+CPU = torch.device("cpu")
+SHAPES = [((5,), 3), ((1, 4, 4), 2)]
+CLOCK = {"every": 3}
+
+
+def made(kind: str, name: str, **fields: Any) -> Any:
+    return make(kind, {"name": name, **fields}, name)
+
+
+# ---------------------------------------------------------------------------------------------------------- datasets
+
+
+@pytest.mark.parametrize("name", names("dataset"))
+def test_dataset_has_the_stated_sizes_and_the_same_bytes_each_time(name: str) -> None:
+    dataset = made("dataset", name)
+    first, second = dataset.load(), made("dataset", name).load()
+    for array, again in zip(astuple(first), astuple(second), strict=True):
+        assert array.dtype == np.float64
+        assert array.tobytes() == again.tobytes()
+    assert first.train_inputs.shape == (dataset.train_size, *dataset.input_shape)
+    assert first.test_inputs.shape == (dataset.test_size, *dataset.input_shape)
+    assert first.train_targets.shape == (dataset.train_size, dataset.outputs)
+    assert first.test_targets.shape == (dataset.test_size, dataset.outputs)
+    if dataset.has_classes:
+        targets = np.concatenate([first.train_targets, first.test_targets])
+        assert set(np.unique(targets)) == {0, 1}
+        assert (targets.sum(axis=1) == 1).all()
+
+
+def _rows(array: np.ndarray) -> set[bytes]:
+    return {hashlib.sha256(row.tobytes()).digest() for row in array}
+
+
+@pytest.mark.parametrize(("train_size", "test_size"), [(1000, 500), (1297, 500), (1, 1)])
+def test_digits_keep_test_images_out_of_the_training_set(train_size: int, test_size: int) -> None:
+    data = made("dataset", "digits", train_size=train_size, test_size=test_size).load()
+    assert len(_rows(load_digits().data)) == 1797, "two images are alike: the rows below would not tell them apart"
+    assert len(_rows(data.train_inputs)) == train_size
+    assert len(_rows(data.test_inputs)) == test_size
+    assert not _rows(data.train_inputs) & _rows(data.test_inputs)
+
+
+def test_digits_are_centred_and_scaled_over_all_images_and_keep_their_labels() -> None:
+    images, labels = load_digits(return_X_y=True)
+    data = made("dataset", "digits", train_size=1297, test_size=500).load()
+    inputs = np.concatenate([data.train_inputs, data.test_inputs])
+    assert np.abs(inputs.mean(axis=0)).max() < 1e-13
+    back = inputs * images.std() + images.mean(axis=0)
+    assert np.abs(back - np.rint(back)).max() < 1e-12, "another scale gives no whole grey values"
+    label_of = {image.tobytes(): label for image, label in zip(images, labels, strict=True)}
+    targets = np.concatenate([data.train_targets, data.test_targets])
+    assert [label_of[(np.rint(row) + 0.0).tobytes()] for row in back] == targets.argmax(axis=1).tolist()
+
+
+def test_digits_of_another_size_are_the_same_images_with_the_same_pixels() -> None:
+    few, many = (made("dataset", "digits", train_size=size, test_size=100).load() for size in (50, 400))
+    assert np.array_equal(few.train_inputs, many.train_inputs[:50])
+    assert np.array_equal(few.test_inputs, many.test_inputs)
+    other = made("dataset", "digits", train_size=50, test_size=100, subset_seed=1).load()
+    assert not np.array_equal(few.train_inputs, other.train_inputs)
+
+
+@pytest.mark.parametrize("eigenvalues", [(1.0, 0.5, 0.25, 0.1), (7.0,), tuple(np.geomspace(1e-6, 1e3, 9).tolist())])
+@pytest.mark.parametrize("seed", [0, 5])
+def test_hessian_of_quadratic_has_the_stated_spectrum(eigenvalues: tuple[float, ...], seed: int) -> None:
+    dataset = {"name": "quadratic", "eigenvalues": list(eigenvalues), "subset_seed": seed}
+    problem = Problem(make_run(dataset=dataset, dtype="float64"), CPU)
+    hessian = dense_hessian(problem.loss_on(problem.train), problem.initial())
+    found = dense_top(hessian, len(eigenvalues)).numpy()
+    worst = np.abs(found - np.sort(eigenvalues)[::-1]).max() / max(eigenvalues)
+    print(f"worst eigenvalue, relative to the largest: {worst:.1e}")
+    assert worst < 1e-13
+
+
+# ------------------------------------------------------------------------------------------------------------ models
+
+
+@pytest.mark.parametrize("name", names("model"))
+@pytest.mark.parametrize(("shape", "outputs"), SHAPES)
+def test_model_counts_what_it_builds(name: str, shape: tuple[int, ...], outputs: int) -> None:
+    model = made("model", name)
+    module = model.build(shape, outputs)
+    assert sum(value.numel() for value in module.parameters()) == model.parameter_count(shape, outputs)
+    with FlopCounterMode(display=False) as counter, torch.no_grad():
+        assert module(torch.zeros(1, *shape)).shape == (1, outputs)
+    assert counter.get_total_flops() == 2 * model.multiplications(shape, outputs)
+
+
+@pytest.mark.parametrize("name", names("model"))
+def test_initialisation_is_a_function_of_the_generator_alone(name: str) -> None:
+    model = made("model", name)
+    drawn = []
+    for seed, torch_seed in ((0, 1), (0, 2), (1, 1)):
+        torch.manual_seed(torch_seed)
+        module = model.build((5,), 3).double()
+        model.initialise(module, generator(seed, "initialisation"))
+        drawn.append(torch.cat([value.detach().flatten() for value in module.parameters()]))
+    assert torch.equal(drawn[0], drawn[1]), "global random state leaks in"
+    assert not (drawn[0] == drawn[2]).any(), "a parameter does not depend on the seed"
+
+
+UNIFORM_BY_FAN_IN: dict[str, dict[str, Any]] = {"linear": {}, "mlp": {"hidden": [300, 40]}}
+
+
+def test_every_model_has_a_tested_law_of_initialisation() -> None:
+    assert set(UNIFORM_BY_FAN_IN) == set(names("model"))
+
+
+@pytest.mark.parametrize(("name", "fields"), UNIFORM_BY_FAN_IN.items())
+def test_initialisation_is_uniform_by_fan_in(name: str, fields: dict[str, Any]) -> None:
+    """Kolmogorov's distance to the uniform law on +-1/sqrt(fan in), weights and biases of every layer."""
+    model = made("model", name, **fields)
+    module = model.build((64,), 10).double()
+    model.initialise(module, generator(0, "initialisation"))
+    layers = [layer for layer in module.modules() if isinstance(layer, torch.nn.Linear)]
+    assert len(layers) == 1 + len(fields.get("hidden", []))
+    for layer in layers:
+        for parameter in (layer.weight, layer.bias):
+            share = np.sort((parameter.detach().flatten().numpy() * layer.in_features**0.5 + 1) / 2)
+            assert 0 < share[0] < share[-1] < 1
+            distance = np.abs(share - (np.arange(len(share)) + 0.5) / len(share)).max()
+            assert distance < 1.9 / len(share) ** 0.5, "exceeded by chance once in 700"
+
+
+def test_initial_parameters_depend_on_the_seed_and_on_nothing_else_that_is_trained_with() -> None:
+    def initial(**changed: Any) -> torch.Tensor:
+        return Problem(make_run(SMALL_DIGITS, **changed), CPU).initial()
+
+    reference = initial()
+    for changed in ({"lr": 0.7}, {"optimizer": "adam"}, {"batch_size": 8}, {"budget": {"steps": 3}}):
+        assert torch.equal(initial(**changed), reference), changed
+    assert torch.equal(initial(dtype="float64").float(), reference)
+    assert not torch.equal(initial(seed=1), reference)
+
+
+# ---------------------------------------------------------------------------------------------- losses and schedules
+
+
+def _mse(outputs: np.ndarray, targets: np.ndarray) -> float:
+    return float(np.mean([np.sum((f - y) ** 2) / 2 for f, y in zip(outputs, targets, strict=True)]))
+
+
+def _cross_entropy(outputs: np.ndarray, targets: np.ndarray) -> float:
+    shares = [np.exp(row - np.logaddexp.reduce(row)) for row in outputs]
+    return float(np.mean([-np.log(share[row.argmax()]) for share, row in zip(shares, targets, strict=True)]))
+
+
+CLOSED_FORMS = {"mse": _mse, "cross_entropy": _cross_entropy}
+
+
+def test_every_loss_has_a_closed_form() -> None:
+    assert set(CLOSED_FORMS) == set(names("loss"))
+
+
+@pytest.mark.parametrize("name", CLOSED_FORMS)
+def test_loss_agrees_with_its_closed_form(name: str) -> None:
+    outputs, targets = normal(30, 4), torch.eye(4, dtype=torch.float64)[torch.arange(30) % 4]
+    found = made("loss", name)(outputs, targets)
+    assert found.shape == ()
+    assert abs(found.item() - CLOSED_FORMS[name](outputs.numpy(), targets.numpy())) < 1e-14
+
+
+@pytest.mark.parametrize("name", CLOSED_FORMS)
+def test_loss_of_a_set_is_the_mean_of_its_samples(name: str) -> None:
+    outputs, targets = normal(6, 3), torch.eye(3, dtype=torch.float64)[[0, 1, 2, 0, 1, 2]]
+    loss = made("loss", name)
+    singles = torch.stack([loss(outputs[i : i + 1], targets[i : i + 1]) for i in range(6)])
+    torch.testing.assert_close(loss(outputs, targets), singles.mean())
+
+
+def test_cross_entropy_survives_outputs_that_overflow_exp() -> None:
+    outputs = torch.tensor([[1000.0, -1000.0]])
+    loss = made("loss", "cross_entropy")
+    assert loss(outputs, torch.tensor([[0.0, 1.0]])).item() == 2000
+    assert loss(outputs, torch.tensor([[1.0, 0.0]])).item() == 0
+
+
+FACTORS = {"constant": [1.0] * 10}
+"""A schedule with its default fields, over ten updates."""
+
+
+def test_schedules_have_the_stated_factors() -> None:
+    found = {name: [made("schedule", name).factor(step, 10) for step in range(10)] for name in names("schedule")}
+    assert found == FACTORS
+
+
+# ------------------------------------------------------------------------------------------------------- observables
+
+
+def observed(name: str, base: dict[str, Any], **changed: Any) -> Run:
+    return make_run(base, observe={name: CLOCK}, **changed)
+
+
+@pytest.mark.parametrize("name", names("observable"))
+@pytest.mark.parametrize("optimizer", names("optimizer"))
+@pytest.mark.parametrize("base", [LEAST_SQUARES, SMALL_DIGITS], ids=["least_squares", "digits"])
+def test_observable_records_exactly_what_it_declares(name: str, optimizer: str, base: dict[str, Any]) -> None:
+    run = observed(name, base, optimizer=optimizer, lr=0.01)
+    record = train(run)
+    (observable,) = run.observe
+    assert record.steps == {name: observable.steps(run.updates)}
+    assert len(record.steps[name]) == observable.measurements(run.updates) == run.updates // 3 + 1
+    assert set(record.values) == {variable.name for variable in observable.variables(run)}
+    for variable in observable.variables(run):
+        for value in record.values[variable.name]:
+            assert value.shape == variable.shape
+            assert value.dtype == np.dtype(variable.dtype)
+        assert len(variable.dims) == len(variable.shape)
+
+
+@pytest.mark.parametrize("name", names("observable"))
+@pytest.mark.parametrize("batch_size", ["full", 8])
+def test_observing_costs_nothing_or_more(name: str, batch_size: Any) -> None:
+    run = observed(name, SMALL_DIGITS, batch_size=batch_size)
+    (observable,) = run.observe
+    assert 0 <= observable.gradients(run) < float("inf")
+
+
+def test_a_record_refuses_what_was_not_declared() -> None:
+    record = train(make_run())
+    (losses,) = record.run.observe
+    with pytest.raises(ValueError, match="declared"):
+        record.add(losses, 3, {"train_loss": 1.0})
+    with pytest.raises(ValueError, match="declared"):
+        record.add(losses, 3, {"train_loss": 1.0, "test_loss": np.zeros(2)})
+
+
+@pytest.mark.parametrize(
+    ("clock", "steps"),
+    [
+        ({"every": 1}, [0, 1, 2, 3, 4, 5, 6, 7]),
+        ({"every": 3}, [0, 3, 6]),
+        ({"at": [5, 2]}, [2, 5]),
+        ({"pairs": 4}, [0, 1, 4, 5]),
+        ({"pairs": 1}, [0, 1, 2, 3, 4, 5, 6, 7]),
+        ({"every": 5, "at": [7], "pairs": 6}, [0, 1, 5, 6, 7]),
+        ({"every": 100}, [0]),
+    ],
+)
+def test_clocks(clock: dict[str, Any], steps: list[int]) -> None:
+    observable = made("observable", "losses", **clock)
+    assert observable.steps(7) == steps
+    assert observable.measurements(7) == len(steps)
+
+
+def test_losses_and_gradient_norm_are_those_of_the_kept_parameters() -> None:
+    """Recomputed with ordinary modules and PyTorch's own losses, at every step of a run on mini-batches."""
+    every = {"every": 1}
+    run = make_run(
+        SMALL_DIGITS, loss="cross_entropy", batch_size=8, dtype="float64",
+        observe={"losses": every, "gradient_norm": every, "parameters": every},
+    )  # fmt: skip
+    record, data = train(run), run.dataset.load()
+    module = torch.nn.Sequential(torch.nn.Linear(64, 5), torch.nn.Tanh(), torch.nn.Linear(5, 10)).double()
+    for step in range(run.updates + 1):
+        torch.nn.utils.vector_to_parameters(torch.from_numpy(record.values["parameters"][step]), module.parameters())
+        for subset, inputs, targets in (
+            ("train", data.train_inputs, data.train_targets),
+            ("test", data.test_inputs, data.test_targets),
+        ):
+            outputs, classes = module(torch.from_numpy(inputs)), torch.from_numpy(targets).argmax(dim=1)
+            loss = torch.nn.functional.cross_entropy(outputs, classes)
+            assert record.values[f"{subset}_loss"][step] == pytest.approx(loss.item(), rel=1e-6)
+            share = (outputs.argmax(dim=1) == classes).double().mean().item()
+            assert record.values[f"{subset}_accuracy"][step] == pytest.approx(share, rel=1e-6)
+            if subset == "train":
+                gradients = torch.autograd.grad(loss, list(module.parameters()))
+                norm = torch.cat([gradient.flatten() for gradient in gradients]).norm().item()
+                assert record.values["gradient_norm"][step] == pytest.approx(norm, rel=1e-6)
+
+
+@pytest.mark.parametrize("batch_size", ["full", 8])
+@pytest.mark.parametrize("optimizer", names("optimizer"))
+def test_sharpness_is_that_of_the_dense_matrix(optimizer: str, batch_size: Any) -> None:
+    """Largest eigenvalues of H and, from the unsymmetric product, of P^-1 H, at the same kept parameters."""
+    top = {"every": 4, "k": 2, "tol": 1e-9}
+    run = make_run(
+        SMALL_DIGITS, optimizer=optimizer, lr=0.003, batch_size=batch_size, dtype="float64",
+        model={"name": "mlp", "hidden": [2]},
+        observe={"hessian_top": top, "preconditioned_top": top, "parameters": {"every": 1}},
+    )  # fmt: skip
+    record, problem = train(run), Problem(run, CPU)
+    worst = 0.0
+    batches = _batches(run, problem)
+    kept = [torch.from_numpy(theta)[None] for theta in record.values["parameters"]]
+    scalars = {"lr": 0.003, "beta1": 0.9, "beta2": 0.99 if optimizer == "rmsprop" else 0.999, "eps": 1e-8}
+    hyper = {name: torch.full((1, 1), value, dtype=torch.float64) for name, value in scalars.items()}
+    state = run.optimizer.init(kept[0])
+    for step, theta in enumerate(kept):
+        if step % 4 == 0:
+            hessian = dense_hessian(problem.loss_on(problem.train), theta[0])
+            diagonal = run.optimizer.preconditioner(batches[step], theta, state, hyper)
+            inverse = torch.eye(len(hessian)) if diagonal is None else torch.diag(1 / diagonal[0])
+            expected = {
+                "hessian": dense_top(hessian, 2),
+                "preconditioned": torch.linalg.eigvals(inverse.double() @ hessian).real.sort(descending=True)[0][:2],
+            }
+            for prefix, values in expected.items():
+                found = torch.from_numpy(record.values[f"{prefix}_eigenvalue"][step // 4])
+                worst = max(worst, ((found - values).abs().max() / values[0]).item())
+        _, state = run.optimizer.update(batches[step], theta, state, hyper, None)  # type: ignore[arg-type]
+    print(f"{optimizer}, batch {batch_size}: worst eigenvalue, relative to the largest: {worst:.1e}")
+    assert worst < 1e-8
+    stated = run.optimizer.threshold(0.003)
+    assert {float(value) for value in record.values["preconditioned_threshold"]} == {stated}
+    assert np.isnan(record.values["hessian_threshold"]).all() == run.optimizer.preconditions
+
+
+def _batches(run: Run, problem: Problem) -> list[LaneObjective]:
+    """The batch of every update, the one that would follow the last included, from the stated law alone."""
+    if run.batch_size == "full":
+        return [LaneObjective([problem], [problem.train])] * (run.updates + 1)
+    epoch = run.train_size // run.batch
+    chosen = []
+    for step in range(run.updates + 1):
+        order = generator(run.seed, "batches", step // epoch).permutation(run.train_size)
+        start = step % epoch * run.batch
+        chosen.append(
+            LaneObjective([problem], [problem.train.pick(torch.from_numpy(order[start : start + run.batch]))])
+        )
+    return chosen
+
+
+def test_members_state_a_version_and_a_docstring() -> None:
+    for kind in ("dataset", "model", "loss", "optimizer", "schedule", "observable", "claim", "figure"):
+        for cls in members(kind):
+            assert cls.version >= 1
+            assert (cls.__doc__ or "").strip(), cls
+            assert find(kind, cls.name) is cls

@@ -1,0 +1,97 @@
+"""`stepscape verify`: names everything that is damaged, and nothing that is not."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from stepscape.cli import main
+from stepscape.store.receipts import write_receipt
+from stepscape.store.runfile import open_run
+from stepscape.study.paths import Paths
+from stepscape.study.plan import Pack, make_plan
+from stepscape.study.spec import Study
+from tests.factories import collected, make_run, make_study
+
+
+@pytest.fixture
+def study(tmp_path: Path) -> Study:
+    return make_study(tmp_path)
+
+
+@pytest.fixture
+def paths(study: Study, tmp_path: Path) -> Paths:
+    paths = Paths(tmp_path / "a:b")  # a colon in a path is no end of it
+    collected(study, paths)
+    return paths
+
+
+def verified(path: Path, capsys: pytest.CaptureFixture[str]) -> tuple[int, list[str]]:
+    capsys.readouterr()
+    status = main(["verify", str(path)])
+    return status, capsys.readouterr().out.splitlines()
+
+
+def test_what_is_whole_is_told_so(study: Study, paths: Paths, capsys: pytest.CaptureFixture[str]) -> None:
+    assert verified(paths.root, capsys) == (0, [f"{paths.root}: 7 file(s) checked, 0 damaged"])
+    file = paths.run(study.runs[0].id)
+    assert verified(file, capsys) == (0, [f"{file}: 1 file(s) checked, 0 damaged"])
+
+
+def test_every_damage_is_named_once(study: Study, paths: Paths, capsys: pytest.CaptureFixture[str]) -> None:
+    truncated, missing, header, swapped = (paths.run(run.id) for run in study.runs[:4])
+    truncated.write_bytes(truncated.read_bytes()[:-1])
+    missing.unlink()
+    data = bytearray(header.read_bytes())
+    data[10] ^= 1  # the time in a local header, which no reader looks at
+    header.write_bytes(data)
+    assert open_run(header).attrs["status"] == "completed"
+    swapped.write_bytes(paths.run(study.runs[4].id).read_bytes())
+    (paths.packs / "0123456789abcdef.json").write_text("{")
+    (chunk,) = [path for path in (paths.dataset("small") / "train_loss").rglob("c/*/*") if path.is_file()]
+    chunk.write_bytes(chunk.read_bytes()[:-1])
+    status, lines = verified(paths.root, capsys)
+    assert status == 1
+    faults = lines[:-2]
+    expected = {truncated: "damaged", missing: "missing", header: "not as it was written", swapped: "it holds run"}
+    for path, words in {**expected, paths.packs: "not JSON", paths.dataset("small"): "damaged"}.items():
+        (line,) = [line for line in faults if line.startswith(str(path))]
+        assert words in line
+    assert len(faults) == 6
+    assert lines[-2] == f"{paths.root}: 6 file(s) checked, 6 damaged"
+    assert "delete them" in lines[-1]
+
+
+def test_a_file_that_its_receipt_does_not_tell_of(
+    study: Study, paths: Paths, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = study.runs[0]
+    receipt = paths.receipt(make_plan([study]).packs[0].id)
+    receipt.write_text(receipt.read_text().replace('"sha256": "', '"sha256": "0'))
+    status, lines = verified(paths.root, capsys)
+    assert status == 1
+    assert len(lines) == 8
+    assert f"{paths.run(run.id)}: whole, but not the file that its receipt tells of (SHA-256 differs)" in lines
+
+
+def test_of_two_receipts_the_later_one_counts(study: Study, paths: Paths, capsys: pytest.CaptureFixture[str]) -> None:
+    run = study.runs[0]
+    for seed in range(4):  # whichever name comes first in the folder
+        old = {"sha256": "0" * 64, "finished": "2001-01-01T00:00:00+00:00"}
+        other = make_run(seed=100 + seed)
+        write_receipt(paths, Pack((run, other)), {run.id: old})
+        receipt = paths.receipt(Pack((run, other)).id)
+        receipt.write_text(receipt.read_text().replace(other.id, study.runs[1].id))
+    assert verified(paths.root, capsys)[0] == 0
+
+
+def test_failures_and_plans_are_no_receipts(study: Study, paths: Paths, capsys: pytest.CaptureFixture[str]) -> None:
+    paths.failures("0123456789abcdef").write_text('{"pack": "x", "failures": []}')
+    assert verified(paths.root, capsys)[0] == 0
+
+
+@pytest.mark.parametrize("name", ["missing.zarr.zip", "."])
+def test_what_is_neither_is_an_error(tmp_path: Path, name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["verify", str(tmp_path / name)]) == 1
+    assert "no" in capsys.readouterr().err
