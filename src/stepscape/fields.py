@@ -62,14 +62,14 @@ def _batch_size(value: Any) -> int | str:
     return size
 
 
-Real = Annotated[float, BeforeValidator(number), Field(allow_inf_nan=False)]
-PositiveReal = Annotated[float, BeforeValidator(number), Field(gt=0, allow_inf_nan=False)]
-NonNegativeReal = Annotated[float, BeforeValidator(number), Field(ge=0, allow_inf_nan=False)]
-Fraction = Annotated[float, BeforeValidator(number), Field(ge=0, lt=1)]
-Share = Annotated[float, BeforeValidator(number), Field(ge=0, le=1)]
-Count = Annotated[int, BeforeValidator(_integer), Field(ge=1, lt=2**63)]
-Index = Annotated[int, BeforeValidator(_integer), Field(ge=0, lt=2**63)]
-BatchSize = Annotated[int | Literal["full"], BeforeValidator(_batch_size)]
+Real = Annotated[float, Field(allow_inf_nan=False), BeforeValidator(number)]
+PositiveReal = Annotated[float, Field(gt=0, allow_inf_nan=False), BeforeValidator(number)]
+NonNegativeReal = Annotated[float, Field(ge=0, allow_inf_nan=False), BeforeValidator(number)]
+Fraction = Annotated[float, Field(ge=0, lt=1), BeforeValidator(number)]
+Share = Annotated[float, Field(ge=0, le=1), BeforeValidator(number)]
+Count = Annotated[int, Field(ge=1, lt=2**63), BeforeValidator(_integer)]
+Index = Annotated[int, Field(ge=0, lt=2**63), BeforeValidator(_integer)]
+BatchSize = Annotated[Annotated[int, Field(ge=1)] | Literal["full"], BeforeValidator(_batch_size)]
 Flag = StrictBool
 Text = StrictStr
 

@@ -34,7 +34,8 @@ def show_plan(names: Sequence[str], results: str | None) -> int:
         missing = [run for run in study.runs if run.id not in existing]
         packs = [pack for pack in plan.packs_of(study) if any(run.id not in existing for run in pack.runs)]
         counts = (len(study.runs), len(study.runs) - len(missing), len(missing), len(packs))
-        table.add_row(study.name, *map(str, counts), f"{duration(sum(map(cost, missing)))} on one core")
+        work = f"{duration(sum(map(cost, missing)))} on one core" if missing else ""
+        table.add_row(study.name, *map(str, counts), work)
     _console().print(table)
     return 0
 

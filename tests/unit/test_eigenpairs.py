@@ -123,6 +123,31 @@ def test_start_without_the_top_eigenvector_still_finds_it(drift: float, search: 
     assert sum(found) == 20, f"missed in repeats {[repeat for repeat, right in enumerate(found) if not right]}"
 
 
+@pytest.mark.parametrize("k", [1, 2])
+def test_search_finds_the_top_eigenvector_that_a_loose_tolerance_leaves_no_time_for(k: int) -> None:
+    matrix = HESSIANS["wide_mlp-mse"]
+    values, vectors = torch.linalg.eigh(matrix)
+    start = vectors.flip(1).T[1 : k + 1]
+
+    def first_value(seed: int, search: bool) -> Tensor:
+        return top_eigenpairs(
+            lambda vector: matrix @ vector,
+            len(matrix),
+            k,
+            tol=1e-2,
+            start=start,
+            generator=seeded(seed),
+            dtype=torch.float64,
+            search=search,
+        ).values[0]
+
+    found = {
+        search: [bool(first_value(seed, search) > 0.999 * values[-1]) for seed in range(20)] for search in (True, False)
+    }
+    assert all(found[True]), found[True]
+    assert not all(found[False])
+
+
 @pytest.mark.parametrize("copies", [2, 3, 7])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 def test_repeated_eigenvalues_are_found_as_often_as_they_occur(copies: int, dtype: torch.dtype) -> None:

@@ -187,7 +187,7 @@ class _Solver:
                 return False
             before, here, beta = here, ahead / basis.beta, basis.beta
             direction, coupled_from = basis.tail, last
-        return basis.size == basis.dim  # the whole space: its Ritz pairs are the eigenpairs
+        return False
 
     def _keep_what_hides_nothing(self, values: Array, coefficients: Array, level: float, margin: float) -> None:
         # A Ritz vector beyond the k-th may hold part of an eigenvector above `level`, which lowers the eigenvalue seen

@@ -26,13 +26,15 @@ LEAST_TOL = {"float32": 1e-5, "float64": 1e-12}  # the curvature room's, known h
 class TopEigenvalues(Observable):
     """The largest eigenvalues of a symmetric operator along a run, each with its residual.
 
-    A measurement starts from the previous one's eigenvectors, mixed with a random direction; every tenth or so is
-    audited by a solve that starts from a random direction alone.
+    A measurement starts from the previous one's eigenvectors, mixed with a random direction. The first and every tenth
+    or so is audited by a solve that starts from a random direction alone and searches what it has not found; where
+    that differs by more than the tolerance (eigenvalues repeat, as those of a linear model do), every later
+    measurement of the run searches too.
     """
 
     k: Annotated[Count, describe("number of eigenvalues")] = 1
     tol: Annotated[PositiveReal, describe("largest relative residual |Hv - lambda v| / |lambda|")] = 1e-2
-    audit_every: Annotated[Index, describe("every so many measurements a cold solve audits; 0: never")] = 10
+    audit_every: Annotated[Index, describe("the first and each such measurement is audited; 0: none")] = 10
 
     def eigenvalue_variables(self, prefix: str, operator: str) -> tuple[Variable, ...]:
         """What is recorded of `operator`, with names that start with `prefix`."""
@@ -49,8 +51,9 @@ class TopEigenvalues(Observable):
         )
 
     def gradients(self, run: Run) -> float:
-        products = 6 + 4 * self.k
-        return 1.5 * (1 + products * (1 + (1 / self.audit_every if self.audit_every else 0)))
+        products = 3 + 4 * self.k
+        audits = 2 / self.audit_every if self.audit_every else 0
+        return 2 + 1.5 * products * (1 + audits)
 
     def fault(self, run: Run) -> tuple[str, Any, str] | None:
         parameters = run.model.parameter_count(run.dataset.input_shape, run.dataset.outputs)
@@ -74,7 +77,8 @@ class TopEigenvalues(Observable):
         from stepscape.curvature.tracking import track_eigenpairs
 
         count = int(memory["count"]) if memory else 0
-        audited = bool(self.audit_every) and count > 0 and count % self.audit_every == 0
+        audited = bool(self.audit_every) and count % self.audit_every == 0
+        search = bool(memory["search"]) if memory else False
         found = track_eigenpairs(
             operator,
             len(snapshot.theta),
@@ -85,6 +89,7 @@ class TopEigenvalues(Observable):
             audit_generator=snapshot.random(f"{prefix} audit") if audited else None,
             dtype=snapshot.theta.dtype,
             device=snapshot.theta.device,
+            search=search,
         )
         values: dict[str, np.ndarray | float] = {
             f"{prefix}_eigenvalue": found.pairs.values.numpy(),
@@ -94,7 +99,7 @@ class TopEigenvalues(Observable):
             f"{prefix}_audit": found.audit,
             f"{prefix}_audit_products": float(found.audit_products),
         }
-        kept = {"count": torch.tensor(count + 1)}
+        kept = {"count": torch.tensor(count + 1), "search": torch.tensor(search or found.audit > self.tol)}
         if found.pairs.vectors.isfinite().all():
             kept["vectors"] = found.pairs.vectors
         return values, kept

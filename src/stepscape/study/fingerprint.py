@@ -68,9 +68,14 @@ def _imported(tree: ast.Module) -> Iterator[str]:
 
 
 def _origin(module: str) -> Path | None:
+    """The file of a module; None for what is a name in one. Imports packages at most, never a module."""
+    home = module.rpartition(".")[0]
+    origin = _origin(home) if home else None
+    if home and (origin is None or origin.name != "__init__.py"):
+        return None
     try:
         spec = find_spec(module)
-    except (ImportError, ValueError):  # a name in a module, or what stands in a notebook
+    except ValueError:  # what stands in a notebook
         return None
     return Path(spec.origin) if spec and spec.origin and spec.origin.endswith(".py") else None
 

@@ -55,4 +55,6 @@ def spell(value: Any) -> str:
     """A field's value in a table: numbers short, lists joined by dashes."""
     if isinstance(value, tuple):
         return "-".join(map(spell, value))
+    if isinstance(value, bool):
+        return str(value).lower()
     return f"{value:g}" if isinstance(value, float) else str(value)

@@ -220,4 +220,6 @@ def default_text(info: FieldInfo) -> str:
         return ""
     if isinstance(value, Member):
         return value.name
+    if isinstance(value, float) and float(spell(value)) != value:
+        return repr(value)
     return spell(value) if isinstance(value, float | str) else json.dumps(value)
