@@ -11,7 +11,7 @@ import re
 from collections.abc import Iterable, Mapping
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Field, StrictBool, StrictStr, ValidationError
+from pydantic import BeforeValidator, Field, StrictBool, StrictStr, ValidationError, WithJsonSchema
 from pydantic.fields import FieldInfo
 from pydantic_core import ArgsKwargs, PydanticCustomError
 
@@ -62,14 +62,25 @@ def _batch_size(value: Any) -> int | str:
     return size
 
 
-Real = Annotated[float, Field(allow_inf_nan=False), BeforeValidator(number)]
-PositiveReal = Annotated[float, Field(gt=0, allow_inf_nan=False), BeforeValidator(number)]
-NonNegativeReal = Annotated[float, Field(ge=0, allow_inf_nan=False), BeforeValidator(number)]
-Fraction = Annotated[float, Field(ge=0, lt=1), BeforeValidator(number)]
-Share = Annotated[float, Field(ge=0, le=1), BeforeValidator(number)]
-Count = Annotated[int, Field(ge=1, lt=2**63), BeforeValidator(_integer)]
-Index = Annotated[int, Field(ge=0, lt=2**63), BeforeValidator(_integer)]
-BatchSize = Annotated[Annotated[int, Field(ge=1)] | Literal["full"], BeforeValidator(_batch_size)]
+def _schema(kind: str, **limits: float) -> WithJsonSchema:
+    """What the JSON schema says of a number: pydantic says nothing of limits that are checked behind a conversion."""
+    return WithJsonSchema({"type": kind, **limits})
+
+
+Real = Annotated[float, BeforeValidator(number), Field(allow_inf_nan=False), _schema("number")]
+PositiveReal = Annotated[
+    float, BeforeValidator(number), Field(gt=0, allow_inf_nan=False), _schema("number", exclusiveMinimum=0)
+]
+NonNegativeReal = Annotated[
+    float, BeforeValidator(number), Field(ge=0, allow_inf_nan=False), _schema("number", minimum=0)
+]
+Fraction = Annotated[
+    float, BeforeValidator(number), Field(ge=0, lt=1), _schema("number", minimum=0, exclusiveMaximum=1)
+]
+Share = Annotated[float, BeforeValidator(number), Field(ge=0, le=1), _schema("number", minimum=0, maximum=1)]
+Count = Annotated[int, BeforeValidator(_integer), Field(ge=1, lt=2**63), _schema("integer", minimum=1)]
+Index = Annotated[int, BeforeValidator(_integer), Field(ge=0, lt=2**63), _schema("integer", minimum=0)]
+BatchSize = Annotated[Annotated[int, _schema("integer", minimum=1)] | Literal["full"], BeforeValidator(_batch_size)]
 Flag = StrictBool
 Text = StrictStr
 

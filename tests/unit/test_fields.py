@@ -69,7 +69,7 @@ def test_minus_zero_is_zero() -> None:
     [
         ("PositiveReal", 0, "a number above 0"),
         ("PositiveReal", -1e-300, "a number above 0"),
-        ("PositiveReal", math.nan, "a finite number"),
+        ("PositiveReal", math.nan, "a number above 0"),
         ("PositiveReal", math.inf, "a finite number"),
         ("PositiveReal", 10**400, "a finite number"),
         ("PositiveReal", "1e400", "a finite number"),

@@ -27,7 +27,9 @@ def schema_accepts(text: str) -> bool:
 
 
 @pytest.mark.parametrize(
-    ("path", "text"), [(SCHEMA, json.dumps(SCHEMA_OF_STUDIES, indent=2) + "\n"), (README, key_reference())], ids=str
+    ("path", "text"),
+    [(SCHEMA, json.dumps(SCHEMA_OF_STUDIES, indent=2) + "\n"), (README, key_reference())],
+    ids=["schema", "keys"],
 )
 def test_the_reference_is_up_to_date(path: Path, text: str) -> None:
     assert (ROOT / path).read_text() == text, f"{path} is stale; `stepscape reference` writes it anew"
@@ -128,6 +130,7 @@ def test_every_member_and_field_is_in_the_reference(kind: str, cls: Any) -> None
     clock = {"every", "at", "pairs"} if kind == "observable" else set()
     for name in settings(cls).keys() - clock:
         assert f"| `{name}` |" in entry
+    assert all(row.replace(r"\|", "").count("|") == 5 for row in entry.splitlines() if row.startswith("|"))
 
 
 @pytest.mark.parametrize("cls", [Config, StudyFile, Run, Budget, Stop])

@@ -202,7 +202,8 @@ def _table(cls: type[Any], skip: Iterable[str] = ()) -> str:
         if name not in skip:
             extra = info.json_schema_extra
             unit = extra.get("unit", "") if isinstance(extra, dict) else ""
-            rows.append(f"| `{name}` | {info.description or ''} | {_default(info)} | {unit} |")
+            meaning = (info.description or "").replace("|", "\\|")
+            rows.append(f"| `{name}` | {meaning} | {_default(info)} | {unit} |")
     return "\n".join(rows)
 
 
