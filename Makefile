@@ -11,7 +11,7 @@ BIN := .venv/bin
 WITH_BIN = PATH="$(CURDIR)/$(BIN):$$PATH"
 
 .DEFAULT_GOAL := help
-.PHONY: help run test lint lock clean
+.PHONY: help run test lint lock pictures clean
 
 help: ## show this
 	@echo 'Usage: make TARGET [VARIABLE=value ...]'
@@ -38,6 +38,9 @@ lint: ## check style, types and rules only
 
 lock: ## pin the newest versions that fit pyproject.toml, in envs/
 	@envs/build lock
+
+pictures: run ## put the figures of the first sweep into docs/pictures, where README.md shows them
+	cp results/studies/first_sweep/figures/*.png docs/pictures/
 
 clean: ## remove .venv, .snakemake and caches; results/ stays
 	rm -rf .venv .snakemake .hypothesis .mypy_cache .pytest_cache .ruff_cache build dist src/*.egg-info

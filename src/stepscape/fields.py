@@ -9,6 +9,7 @@ import datetime
 import math
 import re
 from collections.abc import Iterable, Mapping
+from decimal import Decimal
 from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, StrictBool, StrictStr, ValidationError, WithJsonSchema
@@ -45,11 +46,12 @@ def _integer(value: Any) -> int:
         return value
     try:
         real = number(value)
-    except PydanticCustomError:
-        real = math.nan
-    if not math.isfinite(real) or real != int(real):
-        raise PydanticCustomError("integer", "a whole number")
-    return int(real)
+        exact = Decimal(value if isinstance(value, str) and abs(real) < 2**64 else real)  # floats skip large integers
+        if exact == int(exact):
+            return int(exact)
+    except (ValueError, ArithmeticError):
+        pass
+    raise PydanticCustomError("integer", "a whole number")
 
 
 def _batch_size(value: Any) -> int | str:

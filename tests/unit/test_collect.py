@@ -24,10 +24,15 @@ from tests.factories import LEAST_SQUARES, collected, make_study, train_plan
 GRID: list[dict[str, Any]] = [
     {"lr": [1.5, 0.5], "seed": [1, 0]},
     {"lr": 1e30, "budget.steps": 80, "observe": {"hessian_top": {"every": 4, "k": 3}}},
-    {"optimizer": "adam", "optimizer.beta1": [0.5, 0.9], "lr": 0.01, "batch_size": 2,
-     "observe": {"hessian_top": {"every": 3, "k": 1}, "preconditioned_top": {"every": 5, "k": 2}}},
+    {
+        "optimizer": "adam",
+        "optimizer.beta1": [0.5, 0.9],
+        "lr": 0.01,
+        "batch_size": 2,
+        "observe": {"hessian_top": {"every": 3, "k": 1}, "preconditioned_top": {"every": 5, "k": 2}},
+    },
     {"lr": 0.25, "batch_size": [1, 4], "dtype": "float64", "observe": {"losses": {"every": 2}}},
-]  # fmt: skip
+]
 
 
 @pytest.fixture(scope="module")
@@ -70,9 +75,12 @@ def test_every_recorded_value_is_at_its_run_and_step_and_all_else_is_nan(
 
 def test_shape_clocks_and_order(ds: xr.Dataset) -> None:
     assert dict(ds.sizes) == {
-        "run": 9, "step": 81, "hessian_top_measurement": len({*range(0, 81, 4), *range(0, 11, 3)}),
-        "preconditioned_top_measurement": 3, "eigenvalue": 3,
-    }  # fmt: skip
+        "run": 9,
+        "step": 81,
+        "hessian_top_measurement": len({*range(0, 81, 4), *range(0, 11, 3)}),
+        "preconditioned_top_measurement": 3,
+        "eigenvalue": 3,
+    }
     assert ds.step.values.tolist() == list(range(81))
     assert ds.hessian_top_step.values.tolist() == sorted({*range(0, 81, 4), *range(0, 11, 3)})
     assert ds.preconditioned_top_step.values.tolist() == [0, 5, 10]
@@ -114,8 +122,9 @@ def test_a_diverged_run_is_padded(ds: xr.Dataset) -> None:
 
 def test_final_values_are_the_last_recorded(study: Study, paths: Paths, ds: xr.Dataset) -> None:
     finals = {str(name) for name in ds.data_vars if str(name).startswith("final_")}
-    assert finals == {f"final_{name}" for name in (
-        "train_loss", "test_loss", "hessian_eigenvalue", "preconditioned_eigenvalue")}  # fmt: skip
+    assert finals == {
+        f"final_{name}" for name in ("train_loss", "test_loss", "hessian_eigenvalue", "preconditioned_eigenvalue")
+    }
     for run in study.runs:
         own, row = open_run(paths.run(run.id)), ds.sel(run=run.id)
         for name in finals:

@@ -269,9 +269,12 @@ def test_losses_and_gradient_norm_are_those_of_the_kept_parameters() -> None:
     """Recomputed with ordinary modules and PyTorch's own losses, at every step of a run on mini-batches."""
     every = {"every": 1}
     run = make_run(
-        SMALL_DIGITS, loss="cross_entropy", batch_size=8, dtype="float64",
+        SMALL_DIGITS,
+        loss="cross_entropy",
+        batch_size=8,
+        dtype="float64",
         observe={"losses": every, "gradient_norm": every, "parameters": every},
-    )  # fmt: skip
+    )
     record, data = train(run), run.dataset.load()
     module = torch.nn.Sequential(torch.nn.Linear(64, 5), torch.nn.Tanh(), torch.nn.Linear(5, 10)).double()
     for step in range(run.updates + 1):
@@ -297,10 +300,14 @@ def test_sharpness_is_that_of_the_dense_matrix(optimizer: str, batch_size: Any) 
     """Largest eigenvalues of H and, from the unsymmetric product, of P^-1 H, at the same kept parameters."""
     top = {"every": 4, "k": 2, "tol": 1e-9}
     run = make_run(
-        SMALL_DIGITS, optimizer=optimizer, lr=0.003, batch_size=batch_size, dtype="float64",
+        SMALL_DIGITS,
+        optimizer=optimizer,
+        lr=0.003,
+        batch_size=batch_size,
+        dtype="float64",
         model={"name": "mlp", "hidden": [2]},
         observe={"hessian_top": top, "preconditioned_top": top, "parameters": {"every": 1}},
-    )  # fmt: skip
+    )
     record, problem = train(run), Problem(run, CPU)
     worst = 0.0
     batches = _batches(run, problem)

@@ -618,3 +618,69 @@ def test_a_claim_or_figure_is_about_the_runs_it_names_only(tmp_path: Path) -> No
     study = load(tmp_path, text)
     assert [run.optimizer.name for run in study.pick(study.claims[0])] == ["gd"] * 4
     assert len(study.pick(study.figures[0])) == 5
+
+
+DESIGN = """\
+title: Step size, batch size and curvature on handwritten digits
+question: Where does sharpness settle, and how far may the learning rate grow with the batch?
+sources: [arXiv:2103.00065, arXiv:2006.09092]
+defaults:
+  dataset: {name: digits, train_size: 500}
+  loss: mse
+  budget: {steps: 400}
+grid:
+  - model: [{name: mlp, hidden: [32, 32]}, {name: mlp, hidden: [32, 32, 32]}]
+    optimizer: {name: gd}
+    lr: [0.2, 0.4, 0.57, 0.8]
+    batch_size: [32, 128, full]
+    seed: [0, 1, 2]
+  - model: {name: mlp, hidden: [32, 32]}
+    optimizer: {name: adam}
+    optimizer.beta1: [0.5, 0.9]
+    lr: [1e-3, 3e-3]
+    batch_size: full
+    seed: [0, 1]
+    observe: {gradient_norm: {at: [0, 400]}}
+  - points: extra_points.csv
+observe:
+  losses: {every: 1}
+  hessian_top: {every: 20, k: 2, tol: 1e-2}
+  preconditioned_top: {every: 20, k: 1, tol: 1e-2}
+  parameters: {at: [400]}
+claims:
+  - {id: gd_at_the_edge, name: hovers_at_threshold, where: {optimizer: gd, batch_size: full}}
+  - {id: adam_at_the_edge, name: hovers_at_threshold, where: {optimizer: adam, batch_size: full}}
+figures:
+  - {id: sharpness, name: sharpness_over_threshold}
+"""
+POINTS = """\
+model,optimizer,optimizer.beta1,lr,batch_size,seed
+linear,gd,,0.1,full,7
+"{name: mlp, hidden: [16]}",adam,0.3,2e-3,,8
+"""
+
+
+def test_the_forms_that_the_design_shows_are_read(tmp_path: Path) -> None:
+    study = load(tmp_path, DESIGN, {"extra_points.csv": POINTS})
+    first, second, points = study.runs[:72], study.runs[72:80], study.runs[80:]
+    assert {(run.model.name, run.optimizer.name, run.budget.steps) for run in first} == {("mlp", "gd", 400)}
+    assert sorted({run.lr for run in first}) == [0.2, 0.4, 0.57, 0.8]
+    assert {run.batch for run in first} == {32, 128, 500}
+    assert {run.optimizer.beta1 for run in second} == {0.5, 0.9}  # type: ignore[attr-defined]
+    assert [run.lr for run in second[:8:2]] == [1e-3, 3e-3, 1e-3, 3e-3]
+    assert [[entry.name for entry in run.observe] for run in (first[0], second[0])] == [
+        ["hessian_top", "losses", "parameters", "preconditioned_top"],
+        ["gradient_norm", "hessian_top", "losses", "parameters", "preconditioned_top"],
+    ]
+    assert [(run.model.name, run.lr, run.batch_size, run.seed) for run in points] == [
+        ("linear", 0.1, "full", 7),
+        ("mlp", 2e-3, "full", 8),
+    ]
+    assert [len(study.pick(entry)) for entry in study.claims] == [25, 9]
+    assert [entry.id for entry in study.figures] == ["sharpness"]
+    assert {label for (role, _), label in study.labels.items() if role == "model"} == {
+        "mlp hidden=32-32",
+        "mlp hidden=32-32-32",
+        "mlp hidden=16",
+        "linear",
+    }

@@ -207,9 +207,13 @@ def test_divergence_is_a_result(dtype: str, batch_size: Any, optimizer: Any) -> 
     top = {"every": 1, "k": 2, "audit_every": 2}
     lr = {"float32": 1e30, "float64": 1e200}[dtype]
     run = make_run(
-        optimizer=optimizer, lr=lr, dtype=dtype, batch_size=batch_size, budget={"steps": 100},
+        optimizer=optimizer,
+        lr=lr,
+        dtype=dtype,
+        batch_size=batch_size,
+        budget={"steps": 100},
         observe={"losses": {"every": 1}, "hessian_top": top, "preconditioned_top": top, **KEEP},
-    )  # fmt: skip
+    )
     record = train(run)
     assert record.status == "diverged"
     assert 0 < record.updates < 100

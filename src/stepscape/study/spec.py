@@ -161,7 +161,7 @@ def _file(given: Any, mistakes: Mistakes) -> tuple[StudyFile, set[str]]:
         found = mistakes_of(error, "", keys)
     mistakes.extend(found)
     faulty = {re.split(r"[.\[]", mistake.where)[0] for mistake in found}
-    sound = {key: value for key, value in filled.items() if key not in faulty}
+    sound = {key: value for key, value in filled.items() if key in keys and key not in faulty}
     return StudyFile(**{"title": "", "grid": (None,), **sound}), faulty
 
 
