@@ -356,3 +356,15 @@ def test_members_state_a_version_and_a_docstring() -> None:
             assert cls.version >= 1
             assert (cls.__doc__ or "").strip(), cls
             assert find(kind, cls.name) is cls
+
+
+@pytest.mark.parametrize("clock", [{"every": 1}, {"every": 7}, {"pairs": 2}, {"pairs": 5}, {"at": [3, 0, 3]}])
+@pytest.mark.parametrize("updates", [3, 4, 5, 6, 21])
+def test_measurements_are_counted_without_walking_the_steps(clock: dict[str, Any], updates: int) -> None:
+    observable = make("observable", {"name": "losses", **clock}, "")
+    assert observable.measurements(updates) == len(observable.steps(updates))
+    assert observable.measurements(10**15) > 0
+
+
+def test_one_clock_has_one_spelling() -> None:
+    assert make("observable", {"name": "losses", "at": [9, 0, 9]}, "").at == (0, 9)

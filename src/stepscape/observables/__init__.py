@@ -7,10 +7,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from functools import lru_cache
+from math import lcm
 from typing import TYPE_CHECKING, Annotated, ClassVar
 
-from pydantic import ConfigDict, model_validator
+from pydantic import AfterValidator, ConfigDict, model_validator
 from pydantic.dataclasses import dataclass as typed_dataclass
 from pydantic_core import PydanticCustomError
 
@@ -61,13 +61,17 @@ def longest(variables: Iterable[Variable]) -> dict[str, int]:
     return lengths
 
 
+def _in_order(steps: tuple[int, ...]) -> tuple[int, ...]:
+    return tuple(sorted(set(steps)))  # one clock, one spelling, one run id
+
+
 @typed_dataclass(frozen=True, kw_only=True, config=ConfigDict(extra="forbid"))
 class Observable(Member):
     """The base of all observables: a clock, and a measurement."""
 
     kind: ClassVar[str] = "observable"
     every: Annotated[Count | None, describe("measured at 0 and each multiple of this", "steps")] = None
-    at: Annotated[tuple[Index, ...], describe("measured at these steps", "steps")] = ()
+    at: Annotated[tuple[Index, ...], AfterValidator(_in_order), describe("measured at these steps", "steps")] = ()
     pairs: Annotated[Count | None, describe("measured at each multiple of this and the step after", "steps")] = None
 
     @model_validator(mode="after")
@@ -78,20 +82,22 @@ class Observable(Member):
 
     def is_due(self, step: int) -> bool:
         """Whether this is measured at `step`."""
-        return (
-            (self.every is not None and step % self.every == 0)
-            or step in self.at
-            or (self.pairs is not None and step % self.pairs <= 1)
-        )
+        return self._recurs(step) or step in self.at
+
+    def _recurs(self, step: int) -> bool:
+        return bool(self.every and step % self.every == 0) or bool(self.pairs and step % self.pairs <= 1)
 
     def steps(self, updates: int) -> list[int]:
         """All steps of a run of `updates` updates at which this is measured, in order."""
         return [step for step in range(updates + 1) if self.is_due(step)]
 
-    @lru_cache(maxsize=1024)  # noqa: B019 (members are few, small and immutable)
     def measurements(self, updates: int) -> int:
-        """How often this is measured in a run of `updates` updates."""
-        return len(self.steps(updates))
+        """How often this is measured in a run of `updates` updates, without walking all of its steps."""
+        period = lcm(self.every or 1, self.pairs or 1)
+        whole, rest = divmod(updates + 1, period)
+        recurring = [step for step in range(min(period, updates + 1)) if self._recurs(step)]
+        alone = sum(step <= updates and not self._recurs(step) for step in self.at)
+        return whole * len(recurring) + sum(step < rest for step in recurring) + alone
 
     @property
     def dim(self) -> str:
