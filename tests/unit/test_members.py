@@ -12,10 +12,12 @@ import torch
 from sklearn.datasets import load_digits
 from torch.utils.flop_counter import FlopCounterMode
 
+from stepscape.curvature import ROUNDING_FLOOR
+from stepscape.observables._tracking import LEAST_TOL
 from stepscape.registry import find, make, members, names
 from stepscape.study.run import Run
 from stepscape.training.objective import LaneObjective
-from stepscape.training.problem import Problem
+from stepscape.training.problem import DTYPES, Problem
 from stepscape.training.random import generator
 from tests.factories import LEAST_SQUARES, SMALL_DIGITS, make_run, normal, train
 from tests.references import dense_hessian, dense_top
@@ -368,3 +370,7 @@ def test_measurements_are_counted_without_walking_the_steps(clock: dict[str, Any
 
 def test_one_clock_has_one_spelling() -> None:
     assert make("observable", {"name": "losses", "at": [9, 0, 9]}, "").at == (0, 9)
+
+
+def test_tolerances_refused_in_a_study_are_those_that_the_solver_refuses() -> None:
+    assert {DTYPES[name]: least for name, least in LEAST_TOL.items()} == ROUNDING_FLOOR
