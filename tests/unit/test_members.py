@@ -312,7 +312,7 @@ def test_sharpness_is_that_of_the_dense_matrix(optimizer: str, batch_size: Any) 
     worst = 0.0
     batches = _batches(run, problem)
     kept = [torch.from_numpy(theta)[None] for theta in record.values["parameters"]]
-    scalars = {"lr": 0.003, "beta1": 0.9, "beta2": 0.99 if optimizer == "rmsprop" else 0.999, "eps": 1e-8}
+    scalars = {"lr": 0.003, **{name: value for name, value in vars(run.optimizer).items() if type(value) is float}}
     hyper = {name: torch.full((1, 1), value, dtype=torch.float64) for name, value in scalars.items()}
     state = run.optimizer.init(kept[0])
     for step, theta in enumerate(kept):
