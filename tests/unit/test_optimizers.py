@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from scipy.optimize import brentq
 from torch import Tensor
 
 from stepscape.optimizers import Optimizer
@@ -59,7 +60,7 @@ def torch_rule(cls: type[Any], **settings: Any) -> Callable[[str], Tensor]:
 
     def trajectory(batches: str) -> Tensor:
         theta = THETA.clone().requires_grad_()
-        rule = cls([theta], lr=LR, **settings)
+        rule = cls([theta], **{"lr": LR, **settings})
         for step in range(STEPS):
             rule.zero_grad()
             loss_on(BATCHES[batches][step % len(BATCHES[batches])])(theta).backward()
@@ -69,12 +70,55 @@ def torch_rule(cls: type[Any], **settings: Any) -> Callable[[str], Tensor]:
     return trajectory
 
 
+def gradient_at(theta: np.ndarray, step: int, batches: str) -> np.ndarray:
+    point = torch.from_numpy(theta).requires_grad_()
+    rows = BATCHES[batches][step % len(BATCHES[batches])]
+    return torch.autograd.grad(loss_on(rows)(point), point)[0].numpy()
+
+
+def heavy_ball_by_positions(batches: str) -> Tensor:
+    """Polyak 1964: theta' = theta - lr g + beta (theta - the theta before), which knows no velocity."""
+    theta = previous = THETA.numpy().copy()
+    for step in range(STEPS):
+        moved = theta - LR * gradient_at(theta, step, batches) + 0.8 * (theta - previous)
+        theta, previous = moved, theta
+    return torch.from_numpy(theta)
+
+
+def nesterov_by_positions(batches: str) -> Tensor:
+    """Nesterov 1983 at a constant beta: y = theta + beta (theta - the theta before), theta' = y - lr g(y)."""
+    theta = previous = THETA.numpy().copy()
+    for step in range(STEPS):
+        ahead = theta + 0.8 * (theta - previous)
+        theta, previous = ahead - LR * gradient_at(ahead, step, batches), theta
+    return torch.from_numpy(theta)
+
+
+def nesterov_behind_torch(batches: str) -> Tensor:
+    """PyTorch's parameters are theta + beta v with v = -lr buffer; this takes beta v off again."""
+    theta = THETA.clone().requires_grad_()
+    rule = torch.optim.SGD([theta], lr=LR, momentum=0.8, nesterov=True)
+    for step in range(STEPS):
+        rule.zero_grad()
+        loss_on(BATCHES[batches][step % len(BATCHES[batches])])(theta).backward()
+        rule.step()
+    return theta.detach() + LR * 0.8 * rule.state[theta]["momentum_buffer"]
+
+
+def ema_as_a_sum(batches: str) -> Tensor:
+    """The mean written out: sum over the past of (1 - beta) beta^age g."""
+    theta, gradients = THETA.numpy().copy(), []
+    for step in range(STEPS):
+        gradients.append(gradient_at(theta, step, batches))
+        theta = theta - LR * sum(0.2 * 0.8**age * grad for age, grad in enumerate(reversed(gradients)))
+    return torch.from_numpy(theta)
+
+
 def adam_without_correction(batches: str) -> Tensor:
     """Kingma & Ba 2014, algorithm 1, line by line, without its lines on m_hat and v_hat."""
     theta, m, v = THETA.numpy().copy(), np.zeros(7), np.zeros(7)
     for step in range(STEPS):
-        point = torch.from_numpy(theta).requires_grad_()
-        grad = torch.autograd.grad(loss_on(BATCHES[batches][step % len(BATCHES[batches])])(point), point)[0].numpy()
+        grad = gradient_at(theta, step, batches)
         m = 0.8 * m + 0.2 * grad
         v = 0.95 * v + 0.05 * grad * grad
         theta = theta - LR * m / (np.sqrt(v) + 1e-6)
@@ -89,6 +133,9 @@ class Case:
     settings: Mapping[str, Any]
     reference: Callable[[str], Tensor]
 
+    def __str__(self) -> str:
+        return f"{self.name} {dict(self.settings)} {self.reference.__name__}"
+
     @property
     def optimizer(self) -> Any:
         return make("optimizer", {"name": self.name, **self.settings}, self.name)
@@ -98,10 +145,21 @@ CASES = [
     Case("gd", {}, torch_rule(torch.optim.SGD)),
     Case("adam", {"beta1": 0.8, "beta2": 0.95, "eps": 1e-6}, torch_rule(torch.optim.Adam, betas=(0.8, 0.95), eps=1e-6)),
     Case("adam", {"beta1": 0.8, "beta2": 0.95, "eps": 1e-6, "bias_correction": False}, adam_without_correction),
+    Case(
+        "adamw",
+        {"beta1": 0.8, "beta2": 0.95, "eps": 1e-6, "weight_decay": 0.5},
+        torch_rule(torch.optim.AdamW, betas=(0.8, 0.95), eps=1e-6, weight_decay=0.5),
+    ),
+    Case("heavy_ball", {"beta": 0.8}, torch_rule(torch.optim.SGD, momentum=0.8)),
+    Case("heavy_ball", {"beta": 0.8}, heavy_ball_by_positions),
+    Case("ema_momentum", {"beta": 0.8}, torch_rule(torch.optim.SGD, lr=0.2 * LR, momentum=0.8)),
+    Case("ema_momentum", {"beta": 0.8}, ema_as_a_sum),
+    Case("nesterov", {"beta": 0.8}, nesterov_behind_torch),
+    Case("nesterov", {"beta": 0.8}, nesterov_by_positions),
     Case("rmsprop", {"beta2": 0.9}, torch_rule(torch.optim.Adam, betas=(0.0, 0.9))),
     Case("rmsprop", {"beta2": 0.9, "bias_correction": False}, torch_rule(torch.optim.RMSprop, alpha=0.9)),
 ]
-each_case = pytest.mark.parametrize("case", CASES, ids=lambda case: f"{case.name} {dict(case.settings)}")
+each_case = pytest.mark.parametrize("case", CASES, ids=str)
 
 
 def hyper_of(optimizers: list[Any], rates: list[float]) -> dict[str, Tensor]:
@@ -139,7 +197,7 @@ def test_agrees_with_the_reference(case: Case, batches: str) -> None:
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=str)
 def test_lanes_are_each_lane_alone_to_the_bit(case: Case, dtype: torch.dtype) -> None:
     lanes = 9  # more than a vector register holds, and not a multiple of it
-    decays = [name for name in ("beta1", "beta2") if name in case.settings]
+    decays = [name for name in case.settings if name in ("beta", "beta1", "beta2", "weight_decay")]
     settings = [{name: case.settings[name] - 0.037 * lane for name in decays} for lane in range(lanes)]
     rules = [replace(case.optimizer, **fields) for fields in settings]
     rates = [LR * (1 + lane / 3) for lane in range(lanes)]
@@ -190,8 +248,9 @@ def test_preconditioner_is_that_of_the_update_about_to_be_taken(case: Case, upda
     diagonal = rule.preconditioner(objective, theta, state, hyper)
     assert (diagonal is not None) == rule.preconditions
     new, kept = rule.update(objective, theta, state, hyper, NoRandom())
-    direction = kept.get("m", objective.gradient(theta))
-    expected = LR * direction / (1 if diagonal is None else diagonal)
+    direction = -kept["velocity"] / LR if "velocity" in kept else kept.get("m", objective.gradient(theta))
+    decay = case.settings.get("weight_decay", 0) * theta
+    expected = LR * (direction / (1 if diagonal is None else diagonal) + decay)
     torch.testing.assert_close(theta - new, expected, rtol=1e-9, atol=1e-15)
 
 
@@ -205,7 +264,8 @@ def test_threshold_is_where_a_quadratic_turns_unstable(case: Case, factor: float
     scale, top = 0.3, 4.0
     held = {"beta2": 1 - 2**-53, "bias_correction": False, "eps": 1e-300} if case.optimizer.preconditions else {}
     rule = type(case.optimizer)(**{**case.settings, **held})
-    lr = factor * rule.threshold(1.0) * (scale if held else 1) / top
+    sharpness = top / (scale if held else 1)
+    lr = brentq(lambda lr: factor * rule.threshold(lr) - sharpness, 1e-3, 1e3, xtol=1e-14)
     hessian = torch.diag(torch.tensor([top, 1.0, 0.1], dtype=torch.float64))
     objective = Objective(lambda theta: 0.5 * theta @ hessian @ theta)
     theta = torch.full((1, 3), 1e-6, dtype=torch.float64)
@@ -213,7 +273,7 @@ def test_threshold_is_where_a_quadratic_turns_unstable(case: Case, factor: float
     if held:
         state = {**state, "v": torch.full_like(theta, scale**2)}
     hyper = hyper_of([rule], [lr])
-    torch.testing.assert_close(top / (scale if held else 1) / rule.threshold(lr), factor)
+    torch.testing.assert_close(sharpness / rule.threshold(lr), factor)
     for _ in range(150):
         theta, state = rule.update(objective, theta, state, hyper, NoRandom())
     growth = abs(theta[0, 0].item()) / 1e-6
@@ -221,18 +281,74 @@ def test_threshold_is_where_a_quadratic_turns_unstable(case: Case, factor: float
     assert growth < 1e-3 if is_stable else growth > 1e3
 
 
+def iteration_matrix(name: str, lr: float, curvature: float, beta: float, decay: float) -> np.ndarray:
+    """One update of (theta, m) or (theta, v) on curvature / 2 theta^2, at P = 1, by the rules in the literature."""
+    velocity = {"heavy_ball": [beta, -lr * curvature], "nesterov": [beta * (1 - lr * curvature), -lr * curvature]}
+    if name in velocity:
+        kept, pulled = velocity[name]
+        return np.array([[1 + pulled, kept], [pulled, kept]])
+    mean = np.array([(1 - beta) * curvature, beta])
+    return np.array([np.array([1 - lr * decay, 0]) - lr * mean, mean])
+
+
 @pytest.mark.parametrize("beta", [0.0, 0.5, 0.9, 0.99])
-def test_threshold_of_adam_is_where_the_iteration_matrix_reaches_the_unit_circle(beta: float) -> None:
-    rule: Any = make("optimizer", {"name": "adam", "beta1": beta}, "adam")
+@pytest.mark.parametrize(
+    ("name", "decay"),
+    [
+        *((name, 0.0) for name in ("heavy_ball", "ema_momentum", "nesterov", "adam")),
+        *(("adamw", decay) for decay in (0.0, 0.1, 20.0)),
+    ],
+)
+def test_threshold_is_where_the_iteration_matrix_reaches_the_unit_circle(name: str, decay: float, beta: float) -> None:
+    settings = {"beta1" if name.startswith("adam") else "beta": beta}
+    settings |= {"weight_decay": decay} if name == "adamw" else {}
+    rule: Any = make("optimizer", {"name": name, **settings}, name)
     lr = 0.01
     for factor, is_stable in ((0.999, True), (1.001, False)):
-        curvature = factor * rule.threshold(lr)
-        moves = np.array([[1 - lr * (1 - beta) * curvature, -lr * beta], [(1 - beta) * curvature, beta]])
+        moves = iteration_matrix(name, lr, factor * rule.threshold(lr), beta, decay)
         assert (np.abs(np.linalg.eigvals(moves)).max() < 1) == is_stable
 
 
+def test_adamw_without_decay_is_adam_to_the_bit() -> None:
+    fields = {"beta1": 0.8, "beta2": 0.95, "eps": 1e-6}
+    adam, adamw = (make("optimizer", {"name": name, **fields}, name) for name in ("adam", "adamw"))
+    plain = trajectory(adam, THETA[None], hyper_of([adam], [LR]), "mini", STEPS)  # type: ignore[arg-type]
+    rule = replace(adamw, weight_decay=0.0)  # type: ignore[type-var]
+    assert torch.equal(trajectory(rule, THETA[None], hyper_of([rule], [LR]), "mini", STEPS), plain)
+
+
+def test_adamw_keeps_the_digits_of_a_small_decay_in_float32() -> None:
+    """At a gradient of zero, a thousand updates take lr weight_decay off a thousand times."""
+    rule = make("optimizer", {"name": "adamw", "weight_decay": 0.01}, "adamw")
+    theta = torch.linspace(1, 2, 400)[None]
+    start, state, hyper = theta.double(), rule.init(theta), hyper_of([rule], [1e-4])  # type: ignore[attr-defined]
+    objective = Objective(lambda row: 0 * row.sum())
+    for _ in range(1000):
+        theta, state = rule.update(objective, theta, state, hyper, NoRandom())  # type: ignore[attr-defined]
+    share = (theta.double() / start).log().mean().item() / (1000 * np.log1p(-1e-6))
+    print(f"decay over what was asked for: {share:.4f}")
+    assert abs(share - 1) < 5e-3, "a factor 1 - 1e-6, rounded to float32, is off by 1.5e-2"
+
+
+def test_a_schedule_weighs_the_gradients_of_a_velocity_with_their_own_learning_rates() -> None:
+    """Two updates on a constant gradient 1, lr 1 and then 0: the heavy ball rolls on, the mean of gradients stops."""
+    moved = {}
+    for name in ("heavy_ball", "nesterov", "ema_momentum"):
+        rule: Any = make("optimizer", {"name": name, "beta": 0.5}, name)
+        theta = torch.zeros(1, 1, dtype=torch.float64)
+        state = rule.init(theta)
+        for lr in (1.0, 0.0):
+            theta, state = rule.update(Objective(torch.sum), theta, state, hyper_of([rule], [lr]), NoRandom())
+        moved[name] = theta.item()
+    assert moved == {"heavy_ball": -1.5, "nesterov": -1.5, "ema_momentum": -0.5}
+
+
 @pytest.mark.parametrize(("factor", "is_stable"), [(0.97, True), (1.03, False)])
-def test_a_trained_run_of_gd_crosses_at_its_threshold(factor: float, is_stable: bool) -> None:
-    losses = train(make_run(lr=factor * 2, budget={"steps": 400}, dtype="float64")).values["train_loss"]
-    print(f"{factor} of 2 / lr: loss {losses[0]:.1e} to {losses[-1]:.1e}")
+@pytest.mark.parametrize("name", ["gd", "heavy_ball", "ema_momentum", "nesterov"])
+def test_a_trained_run_crosses_at_its_threshold(name: str, factor: float, is_stable: bool) -> None:
+    """The largest eigenvalue of the quadratic is 1, so lr = threshold(1) is the edge."""
+    rule: Any = make("optimizer", name, name)
+    lr = factor * rule.threshold(1.0)
+    losses = train(make_run(optimizer=name, lr=lr, budget={"steps": 400}, dtype="float64")).values["train_loss"]
+    print(f"{name} at {factor} of its threshold: loss {losses[0]:.1e} to {losses[-1]:.1e}")
     assert losses[-1] < 1e-3 * losses[0] if is_stable else losses[-1] > 1e6 * losses[0]
