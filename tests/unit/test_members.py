@@ -209,8 +209,16 @@ def test_schedules_have_the_stated_factors() -> None:
 # ------------------------------------------------------------------------------------------------------- observables
 
 
+FIELDS: dict[str, dict[str, Any]] = {
+    "hessian_top": {"bottom": 1},
+    "preconditioned_top": {"bottom": 2},
+    "hessian_subspace": {"k": 2, "references": [0, 3], "vectors": True},
+}
+"""Fields that make an observable record all it can, of four parameters too."""
+
+
 def observed(name: str, base: dict[str, Any], **changed: Any) -> Run:
-    return make_run(base, observe={name: CLOCK}, **changed)
+    return make_run(base, observe={name: {**CLOCK, **FIELDS.get(name, {})}}, **changed)
 
 
 @pytest.mark.parametrize("name", names("observable"))
@@ -236,10 +244,6 @@ def test_observing_costs_nothing_or_more(name: str, batch_size: Any) -> None:
     run = observed(name, SMALL_DIGITS, batch_size=batch_size)
     (observable,) = run.observe
     assert 0 <= observable.gradients(run) < float("inf")
-
-
-FIELDS: dict[str, dict[str, Any]] = {"hessian_top": {"bottom": 1}, "preconditioned_top": {"bottom": 2}}
-"""Fields that make an observable record all it can."""
 
 
 @pytest.mark.parametrize("name", names("observable"))

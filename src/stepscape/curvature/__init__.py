@@ -1,4 +1,4 @@
-"""Curvature of a scalar function of a flat parameter vector: Hessian products, eigenpairs, spectral density.
+"""Curvature of a scalar function of a flat parameter vector: Hessian products, eigenpairs, subspaces, spectral density.
 
 The room takes callables: it knows no model, no study and no optimizer.
 """
@@ -6,6 +6,7 @@ The room takes callables: it knows no model, no study and no optimizer.
 from stepscape.curvature.density import Density, counting_function, density_curve, spectral_density
 from stepscape.curvature.eigenpairs import ROUNDING_FLOOR, Eigenpairs, top_eigenpairs
 from stepscape.curvature.products import Operator, hvp, preconditioned
+from stepscape.curvature.subspaces import overlap, principal_cosines, shuffled_overlaps, sketch
 from stepscape.curvature.tracking import Tracked, track_eigenpairs
 
 __all__ = [
@@ -17,7 +18,11 @@ __all__ = [
     "counting_function",
     "density_curve",
     "hvp",
+    "overlap",
     "preconditioned",
+    "principal_cosines",
+    "shuffled_overlaps",
+    "sketch",
     "spectral_density",
     "top_eigenpairs",
     "track_eigenpairs",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -60,27 +61,43 @@ class TrackedEigenpairs(Observable):
     def solve(
         self, prefix: str, operator: Callable[[Tensor], Tensor], snapshot: Snapshot, memory: Memory
     ) -> tuple[Tracked, dict[str, Tensor]]:
-        """The eigenpairs of `operator`, and what to keep for the next measurement; `prefix` is its name."""
-        import torch
+        """Solves for the eigenpairs; observables that ask the same, from the same eigenvectors, share one solve.
 
-        from stepscape.curvature.tracking import track_eigenpairs
+        Args:
+            prefix: the operator's name.
+            operator: what is solved for.
+            snapshot: where it was taken.
+            memory: what was kept from the previous measurement.
+
+        Returns:
+            What was found, and what to keep for the next measurement.
+        """
+        import torch
 
         count = int(memory["count"]) if memory else 0
         audited = bool(self.audit_every) and count % self.audit_every == 0
         search = bool(memory["search"]) if memory else False
-        found = track_eigenpairs(
-            operator,
-            len(snapshot.theta),
-            self.k,
-            bottom=self.smallest,
-            tol=self.tol,
-            previous=memory.get("vectors"),
-            generator=snapshot.random(f"{prefix} start"),
-            audit_generator=snapshot.random(f"{prefix} audit") if audited else None,
-            dtype=snapshot.theta.dtype,
-            device=snapshot.theta.device,
-            search=search,
-        )
+        previous = memory.get("vectors")
+
+        def track() -> Tracked:
+            from stepscape.curvature import track_eigenpairs
+
+            return track_eigenpairs(
+                operator,
+                len(snapshot.theta),
+                self.k,
+                bottom=self.smallest,
+                tol=self.tol,
+                previous=previous,
+                generator=snapshot.random(f"{prefix} start"),
+                audit_generator=snapshot.random(f"{prefix} audit") if audited else None,
+                dtype=snapshot.theta.dtype,
+                device=snapshot.theta.device,
+                search=search,
+            )
+
+        start = None if previous is None else hashlib.sha256(previous.cpu().numpy().tobytes()).digest()
+        found = snapshot.once((prefix, self.k, self.smallest, self.tol, audited, search, start), track)
         kept = {"count": torch.tensor(count + 1), "search": torch.tensor(search or found.audit > self.tol)}
         if found.pairs.vectors.isfinite().all():
             kept["vectors"] = found.pairs.vectors
