@@ -65,6 +65,8 @@ OBSERVED = {
     "gradient_norm": {"every": 5},
     "hessian_top": {"every": 10, "k": 2, "tol": 1e-10},
     "preconditioned_top": {"at": [20], "tol": 1e-10},
+    "hessian_subspace": {"every": 20, "k": 2, "tol": 1e-10, "references": [0], "sketch": 16, "shuffles": 3},
+    "hessian_density": {"at": [20], "probes": 2, "nodes": 4},
     "parameters": {"at": [20]},
 }
 
@@ -85,6 +87,9 @@ def numbers(case: dict[str, Any]) -> dict[str, Any]:
     run = restore_run({**whole, "observe": observe, "engine": ENGINE_VERSION})
     record = train_run(run, torch.device("cpu"))
     kept = ("train_loss", "test_loss", "gradient_norm", "hessian_eigenvalue", "preconditioned_eigenvalue")
+    kept += ("hessian_trace", "hessian_frobenius", "density_node", "density_weight")
+    if case["model"]["name"] != "linear":  # its eigenvalues repeat, and rounding chooses among their eigenvectors
+        kept += ("subspace_eigenvalue", "subspace_reference_overlap", "subspace_null", "gradient_share")
     found = {name: np.asarray(record.values[name]).ravel().astype(float).tolist() for name in kept}
     theta = record.values["parameters"][0]
     found["parameters"] = [float(theta.sum()), float(np.abs(theta).sum()), float(theta @ np.cos(np.arange(len(theta))))]

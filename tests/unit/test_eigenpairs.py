@@ -85,6 +85,39 @@ def test_float32_eigenvalues_are_those_of_the_dense_hessian(name: str) -> None:
     assert_within(pairs, expected, pairs.residuals * pairs.values.abs() + 3e-6 * expected[0])
 
 
+@pytest.mark.parametrize("bottom", [1, 3])
+@pytest.mark.parametrize("name", [name for name in PROBLEMS if not name.startswith("linear")])
+def test_both_ends_are_those_of_the_dense_hessian(name: str, bottom: int) -> None:
+    """To a tolerance relative to each; the smallest of a linear model repeat, and are returned once."""
+    problem, matrix = PROBLEMS[name], HESSIANS[name]
+    pairs = top_eigenpairs(
+        hvp(problem.loss, problem.theta), problem.dim, 2, bottom=bottom, tol=1e-4, dtype=torch.float64
+    )
+    dense = dense_top(matrix, problem.dim)
+    assert pairs.converged.all()
+    assert_eigenpairs(pairs, matrix, 1e-13)
+    bounds = pairs.residuals * pairs.values.abs() + 1e-12 * dense[0]
+    assert_within(pairs, torch.cat((dense[:2], dense[-bottom:])), bounds)
+
+
+@pytest.mark.parametrize("name", ["tanh_mlp-mse", "wide_mlp-cross_entropy", "cnn-mse"])
+def test_warm_start_at_both_ends_takes_fewer_products_and_agrees(name: str) -> None:
+    problem, matrix = PROBLEMS[name], HESSIANS[name]
+    vectors = torch.linalg.eigh(matrix)[1].flip(1).T[[0, 1, -1]]
+    noise = torch.from_numpy(seeded(0).standard_normal(vectors.shape)) / problem.dim**0.5
+    start = vectors + 0.03 * noise
+    start /= start.norm(dim=1, keepdim=True)
+    options = {"bottom": 1, "tol": 1e-2, "dtype": torch.float64, "search": False}
+    multiply = hvp(problem.loss, problem.theta)
+    cold, warm = (top_eigenpairs(multiply, problem.dim, 2, start=first, **options) for first in (None, start))
+    expected = dense_top(matrix, problem.dim)[[0, 1, -1]]
+    print(f"{name}: {cold.products} products cold, {warm.products} warm")
+    for pairs in (cold, warm):
+        assert_within(pairs, expected, 1e-3 * expected.abs())
+    assert warm.products < cold.products
+    assert ((warm.vectors * start).sum(1) > 0.9).all()
+
+
 def test_preconditioned_eigenvalues_are_those_of_the_nonsymmetric_matrix() -> None:
     problem, matrix = PROBLEMS["tanh_mlp-mse"], HESSIANS["tanh_mlp-mse"]
     preconditioner = torch.linspace(-2, 2, problem.dim, dtype=torch.float64).exp()
@@ -202,6 +235,25 @@ def test_degenerate_operators(case: str, dtype: torch.dtype) -> None:
     spectrum = spectrum.double()
     pairs = solve(spectrum, k, dtype=dtype, max_products=2000)
     expected = spectrum.sort(descending=True).values[:k]
+    assert pairs.converged.all()
+    assert (pairs.values.diff() <= 0).all()
+    assert_eigenpairs(pairs, torch.diag(spectrum), ROUNDING_FLOOR[dtype])
+    floor = ROUNDING_FLOOR[dtype] * spectrum.abs().max()
+    assert_within(pairs, expected, torch.maximum(1e-3 * expected.abs(), floor))
+
+
+DISTINCT_BELOW = ["dim 1", "k = dim", "k = dim, beyond one basis", "indefinite, rank below k", "negative definite"]
+DISTINCT_BELOW += ["one large negative", "one large positive"]
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("case", DISTINCT_BELOW)
+def test_degenerate_operators_at_both_ends(case: str, dtype: torch.dtype) -> None:
+    spectrum, k = DEGENERATE[case]
+    spectrum, bottom = spectrum.double(), min(2, len(spectrum) - 1)
+    pairs = solve(spectrum, min(k, len(spectrum) - bottom), bottom=bottom, dtype=dtype, max_products=2000)
+    ordered = spectrum.sort(descending=True).values
+    expected = torch.cat((ordered[: min(k, len(spectrum) - bottom)], ordered[len(spectrum) - bottom :]))
     assert pairs.converged.all()
     assert (pairs.values.diff() <= 0).all()
     assert_eigenpairs(pairs, torch.diag(spectrum), ROUNDING_FLOOR[dtype])
@@ -373,7 +425,10 @@ REFUSALS = {
     "vector as start": ({"start": torch.ones(8)}, r"start has shape \(8,\); allowed: \(j, 8\)"),
     "start of another length": ({"start": torch.ones(2, 7)}, r"start has shape \(2, 7\); allowed: \(j, 8\)"),
     "start without rows": ({"start": torch.ones(0, 8)}, r"start has shape \(0, 8\); allowed: \(j, 8\)"),
-    "too few products": ({"max_products": 1}, r"max_products is 1; allowed: at least k = 2"),
+    "bottom below zero": ({"bottom": -1}, r"bottom is -1; allowed: 0 to dim - k = 6"),
+    "bottom beyond dim": ({"bottom": 7}, r"bottom is 7; allowed: 0 to dim - k = 6"),
+    "too few products for both": ({"bottom": 2, "max_products": 3}, r"max_products is 3; .* k \+ bottom = 4"),
+    "too few products": ({"max_products": 1}, r"max_products is 1; allowed: at least k \+ bottom = 2"),
 }
 
 

@@ -403,8 +403,16 @@ def _least_squares_gradient(data: Data, theta: np.ndarray) -> np.ndarray:
 # ------------------------------------------------------------------------------------------------------- observables
 
 
+FIELDS: dict[str, dict[str, Any]] = {
+    "hessian_top": {"bottom": 1},
+    "preconditioned_top": {"bottom": 2},
+    "hessian_subspace": {"k": 2, "references": [0, 3], "vectors": True},
+}
+"""Fields that make an observable record all it can, of four parameters too."""
+
+
 def observed(name: str, base: dict[str, Any], **changed: Any) -> Run:
-    return make_run(base, observe={name: CLOCK}, **changed)
+    return make_run(base, observe={name: {**CLOCK, **FIELDS.get(name, {})}}, **changed)
 
 
 @pytest.mark.parametrize("name", names("observable"))
@@ -430,6 +438,19 @@ def test_observing_costs_nothing_or_more(name: str, batch_size: Any) -> None:
     run = observed(name, SMALL_DIGITS, batch_size=batch_size)
     (observable,) = run.observe
     assert 0 <= observable.gradients(run) < float("inf")
+
+
+@pytest.mark.parametrize("name", names("observable"))
+@pytest.mark.parametrize("base", [LEAST_SQUARES, SMALL_DIGITS], ids=["least_squares", "digits"])
+def test_a_run_that_diverges_is_observed_to_its_end(name: str, base: dict[str, Any]) -> None:
+    run = make_run(base, observe={name: {"every": 1, **FIELDS.get(name, {})}}, lr=1e300)
+    record = train(run)
+    assert record.status == "diverged"
+    assert record.steps[name][-1] == record.updates > 0
+    finite = {key: np.isfinite(values[-1]).all() for key, values in record.values.items()}
+    counts = {key for key in finite if key.endswith(("_products", "_threshold", "_accuracy"))}
+    if base is SMALL_DIGITS:  # the Hessian of least squares is the same everywhere
+        assert not any(finite[key] for key in finite.keys() - counts), finite
 
 
 def test_a_record_refuses_what_was_not_declared() -> None:
@@ -492,7 +513,7 @@ def test_losses_and_gradient_norm_are_those_of_the_kept_parameters() -> None:
 @pytest.mark.parametrize("optimizer", names("optimizer"))
 def test_sharpness_is_that_of_the_dense_matrix(optimizer: str, batch_size: Any) -> None:
     """Largest eigenvalues of H and, from the unsymmetric product, of P^-1 H, at the same kept parameters."""
-    top = {"every": 4, "k": 2, "tol": 1e-9}
+    top = {"every": 4, "k": 2, "tol": 1e-9, "bottom": 1}
     run = make_run(
         SMALL_DIGITS,
         optimizer=optimizer,
@@ -515,12 +536,13 @@ def test_sharpness_is_that_of_the_dense_matrix(optimizer: str, batch_size: Any) 
             diagonal = run.optimizer.preconditioner(batches[step], theta, state, hyper)
             inverse = torch.eye(len(hessian)) if diagonal is None else torch.diag(1 / diagonal[0])
             expected = {
-                "hessian": dense_top(hessian, 2),
-                "preconditioned": torch.linalg.eigvals(inverse.double() @ hessian).real.sort(descending=True)[0][:2],
+                "hessian": dense_top(hessian, len(hessian)),
+                "preconditioned": torch.linalg.eigvals(inverse.double() @ hessian).real.sort(descending=True)[0],
             }
             for prefix, values in expected.items():
-                found = torch.from_numpy(record.values[f"{prefix}_eigenvalue"][step // 4])
-                worst = max(worst, ((found - values).abs().max() / values[0]).item())
+                top, bottom = (record.values[f"{prefix}_{end}"][step // 4] for end in ("eigenvalue", "bottom"))
+                found = torch.from_numpy(np.concatenate((top, bottom)))
+                worst = max(worst, ((found - values[[0, 1, -1]]).abs().max() / values[0]).item())
         _, state = run.optimizer.update(batches[step], theta, state, hyper, None)  # type: ignore[arg-type]
     print(f"{optimizer}, batch {batch_size}: worst eigenvalue, relative to the largest: {worst:.1e}")
     assert worst < 1e-8

@@ -88,6 +88,29 @@ def test_audit_that_agrees_changes_nothing() -> None:
     assert torch.equal(audited.pairs.vectors, plain.pairs.vectors)
 
 
+@pytest.mark.parametrize("blind_warm", [True, False])
+def test_audit_keeps_the_better_pairs_of_each_end(blind_warm: bool) -> None:
+    """Negative eigenvalues, one hidden and one seen: the end at which a solve is blind comes from the other."""
+    spectrum = SPECTRUM.clone()
+    spectrum[SEEN + 1], spectrum[5] = -3.0, -2.0
+    previous = torch.eye(101, dtype=torch.float64)[[0, 1, 5]]
+    generators = (blind(), seeded(1)) if blind_warm else (seeded(1), blind())
+    tracked = track_eigenpairs(
+        lambda vector: spectrum * vector,
+        101,
+        2,
+        bottom=1,
+        tol=1e-4,
+        previous=previous,
+        generator=generators[0],
+        audit_generator=generators[1],
+        dtype=torch.float64,
+    )
+    assert_values(tracked, [10.0, spectrum[0], -3.0])
+    assert tracked.audit_bottom == pytest.approx(1 / 3 if blind_warm else 1 / 2, rel=1e-5)
+    assert (tracked.pairs.vectors @ tracked.pairs.vectors.T - torch.eye(3)).abs().max() < 1e-3
+
+
 def test_replaced_pairs_have_the_signs_of_the_previous() -> None:
     previous = torch.zeros(2, 101, dtype=torch.float64)
     previous[0, SEEN], previous[1, 0] = -1.0, 1.0  # the first eigenvector is known, the second hidden

@@ -1,4 +1,4 @@
-"""Largest eigenpairs of a symmetric operator, each with its residual, and a search for what the start has missed."""
+"""Extreme eigenpairs of a symmetric operator, each with its residual, and a search for what the start has missed."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from stepscape.curvature.basis import Array, Basis
@@ -23,14 +24,14 @@ _MISS = 0.03  # smallest overlap with a random direction that a search sees, in 
 
 @dataclass(frozen=True)
 class Eigenpairs:
-    """Eigenpairs of a symmetric operator, algebraically largest first.
+    """Eigenpairs of a symmetric operator, algebraically largest first; j of them: the k largest, then the smallest.
 
     Attributes:
-        values: (k,) float64 on the CPU, descending. An eigenvalue lies within residual * |value| of each.
-        vectors: (k, dim) in the operator's dtype and on its device, unit norm.
-        residuals: (k,) float64 on the CPU, |Hv - lambda v| / |lambda|; 0 where H v = 0, infinite where only lambda is.
+        values: (j,) float64 on the CPU, descending. An eigenvalue lies within residual * |value| of each.
+        vectors: (j, dim) in the operator's dtype and on its device, unit norm.
+        residuals: (j,) float64 on the CPU, |Hv - lambda v| / |lambda|; 0 where H v = 0, infinite where only lambda is.
         products: how often the operator was applied.
-        converged: (k,) bool: the residual is below the tolerance, or |Hv - lambda v| below the dtype's
+        converged: (j,) bool: the residual is below the tolerance, or |Hv - lambda v| below the dtype's
             `ROUNDING_FLOOR` times |H|, so that eigenvalues near zero end too.
 
     Where a product was not finite, all numbers are NaN and `converged` is False.
@@ -48,6 +49,7 @@ def top_eigenpairs(
     dim: int,
     k: int = 5,
     *,
+    bottom: int = 0,
     tol: float = 1e-3,
     start: Tensor | None = None,
     generator: np.random.Generator | None = None,
@@ -56,47 +58,52 @@ def top_eigenpairs(
     max_products: int | None = None,
     search: bool = True,
 ) -> Eigenpairs:
-    """Largest `k` eigenpairs of a symmetric operator, by thick-restart Lanczos.
+    """Largest `k` eigenpairs of a symmetric operator, and the `bottom` smallest, by thick-restart Lanczos.
 
     A small residual proves *an* eigenpair, never the top one: a Krylov space holds one vector of every eigenspace and
     nothing that its start is orthogonal to, and two eigenvalues closer than the tolerance converge as one. So when
     the pairs have converged, a second, random start searches their complement until an eigenvalue above the k-th
     would have shown, and what it finds joins the pairs: repeated eigenvalues are returned as often as they occur.
 
-    A step costs, beside the product, two passes over the basis. Memory: 2 (2 k + 40) dim numbers at most.
+    The smallest come from the same basis. They are not searched for: a repeated one may be returned once.
+
+    A step costs, beside the product, two passes over the basis. Memory: 2 (2 (k + bottom) + 40) dim numbers at most.
 
     Args:
         hvp: maps (dim,) to (dim,); symmetric. Must not change its argument.
         dim: length of a vector.
-        k: number of pairs, in 1..dim.
+        k: number of largest pairs, in 1..dim.
+        bottom: number of smallest pairs, in 0..dim - k.
         tol: relative residual |Hv - lambda v| / |lambda| at which a pair counts as converged; at least the dtype's
             `ROUNDING_FLOOR`.
         start: (j, dim), unit rows that resemble the eigenvectors, such as those of an earlier step; a random
-            direction is mixed in. With j = k, vectors are signed such that <x_i, start_i> >= 0.
+            direction is mixed in. With j = k + bottom, vectors are signed such that <x_i, start_i> >= 0.
         generator: source of the random directions, drawn in float64 and cast; default: seeded with 0.
         dtype: float32 or float64, of the vectors that `hvp` maps.
         device: where these vectors lie.
-        max_products: products after which pairs that have not converged are returned as they are; at least k,
-            default 20 k + 400.
+        max_products: products after which pairs that have not converged are returned as they are; at least
+            k + bottom, default 20 (k + bottom) + 400.
         search: whether to search the complement. Without it the k values may skip repeated and nearly repeated ones.
 
     Returns:
-        Eigenpairs: the k pairs. Unless `start` gives the signs, each vector's entry of largest magnitude is positive.
+        Eigenpairs: the k largest and then the `bottom` smallest, all in descending order. Unless `start` gives the
+            signs, each vector's entry of largest magnitude is positive.
 
     Raises:
-        ValueError: k, tol, start, dtype or max_products is not as said above, or hvp returns another shape than (dim,).
+        ValueError: k, bottom, tol, start, dtype or max_products is not as said above, or hvp returns another shape
+            than (dim,).
 
     Source: Wu & Simon 2000 (SIAM J. Matrix Anal. Appl. 22), thick-restart Lanczos. The random part of the start and
     the search are ours (docs/numerics.md).
     """
-    limit = 20 * k + 400 if max_products is None else max_products
-    _check(dim, k, tol, start, dtype, limit)
+    limit = 20 * (k + bottom) + 400 if max_products is None else max_products
+    _check(dim, k, bottom, tol, start, dtype, limit)
     random = np.random.default_rng(0) if generator is None else generator
-    basis = Basis(hvp, dim, min(dim, 2 * k + 40), dtype, device)
-    solver = _Solver(basis, k, tol, limit, random)
+    basis = Basis(hvp, dim, min(dim, 2 * (k + bottom) + 40), dtype, device)
+    solver = _Solver(basis, k, bottom, tol, limit, random)
     basis.append(solver.first_direction(start))
     pairs = solver.converge()
-    while search and pairs.converged.all() and solver.search(pairs.values[-1].item()):
+    while search and pairs.converged.all() and solver.search(pairs.values[k - 1].item()):
         pairs = solver.converge()
     return signed(replace(pairs, products=basis.products), start)
 
@@ -124,6 +131,7 @@ def signed(pairs: Eigenpairs, reference: Tensor | None) -> Eigenpairs:
 class _Solver:
     basis: Basis
     k: int
+    bottom: int
     tol: float
     limit: int
     random: np.random.Generator
@@ -137,11 +145,12 @@ class _Solver:
         return self.basis.orthonormal(start.to(noise).sum(0) + noise)
 
     def converge(self) -> Eigenpairs:
-        """Extends the basis until the k largest Ritz pairs have converged, or it can grow no more."""
-        basis, k = self.basis, self.k
+        """Extends the basis until the wanted Ritz pairs have converged, or it can grow no more."""
+        basis = self.basis
         while basis.finite:
             values, coefficients = basis.spectrum()
-            final = basis.size == basis.dim or basis.products >= self.limit
+            spent = basis.products >= self.limit and basis.size >= self.k + self.bottom
+            final = basis.size == basis.dim or spent
             residual = None
             if final or self._may_have_converged(values, coefficients):
                 pairs, residuals = self._pairs(values, coefficients)
@@ -149,7 +158,7 @@ class _Solver:
                     return pairs
                 residual = residuals[int(pairs.converged.int().argmin())]
             self._extend(values, coefficients, residual)
-        return _not_finite(basis, k)
+        return _not_finite(basis, self.k + self.bottom)
 
     def search(self, lowest: float) -> bool:
         """Whether a random direction leads to an eigenvalue larger than `lowest` that the pairs do not hold.
@@ -193,29 +202,37 @@ class _Solver:
         # A Ritz vector beyond the k-th may hold part of an eigenvector above `level`, which lowers the eigenvalue seen
         # from its complement by residual^2 / (level - value). It stays, and shortens the search, if that is < margin.
         residuals = self.basis.beta * abs(coefficients[-1]) if self.lanczos else np.full_like(values, np.inf)
+        wanted = self._wanted(values)
+        residuals[wanted] = np.minimum(residuals[wanted], self._allowed(values))
         converged = residuals**2 <= margin * (level - values)
         converged[: self.k] = True
-        kept = np.flatnonzero(converged)[: 2 * self.k + 2]
+        kept = np.flatnonzero(converged)
+        kept = np.union1d(kept[: 2 * self.k + 2], kept[kept >= len(values) - self.bottom])
         self.basis.shrink(values[kept], coefficients[:, kept])
 
+    def _wanted(self, values: Array) -> NDArray[np.intp]:
+        """Indices of the k largest and the `bottom` smallest of values (size,), size at least k + bottom."""
+        return np.r_[: self.k, len(values) - self.bottom : len(values)]
+
     def _may_have_converged(self, values: Array, coefficients: Array) -> bool:
-        if self.basis.size < self.k:
+        if self.basis.size < self.k + self.bottom:
             return False
-        bounds = self.basis.beta * abs(coefficients[-1, : self.k]) if self.lanczos else 0.0
+        bounds = self.basis.beta * abs(coefficients[-1, self._wanted(values)]) if self.lanczos else 0.0
         return bool((bounds <= self._allowed(values)).all())
 
     def _pairs(self, values: Array, coefficients: Array) -> tuple[Eigenpairs, Tensor]:
-        """The k largest Ritz pairs, and H v - lambda v of each, (k, dim)."""
-        largest = torch.tensor(values[: self.k].copy())
-        vectors, images = self.basis.combine(coefficients[:, : self.k])
-        residuals = images - largest.to(vectors)[:, None] * vectors
+        """The wanted Ritz pairs, and H v - lambda v of each, (k + bottom, dim)."""
+        wanted = self._wanted(values)
+        chosen = torch.tensor(values[wanted])
+        vectors, images = self.basis.combine(coefficients[:, wanted])
+        residuals = images - chosen.to(vectors)[:, None] * vectors
         norms = torch.linalg.vector_norm(vectors, dim=1, keepdim=True)
         vectors /= norms
         residuals /= norms
         sizes = torch.linalg.vector_norm(residuals, dim=1, dtype=torch.float64).cpu()
-        relative = torch.where(sizes == 0, 0.0, sizes / largest.abs())
+        relative = torch.where(sizes == 0, 0.0, sizes / chosen.abs())
         converged = sizes <= torch.tensor(self._allowed(values))
-        return Eigenpairs(largest, vectors, relative, self.basis.products, converged), residuals
+        return Eigenpairs(chosen, vectors, relative, self.basis.products, converged), residuals
 
     def _extend(self, values: Array, coefficients: Array, residual: Tensor | None) -> None:
         basis = self.basis
@@ -227,12 +244,13 @@ class _Solver:
         else:
             direction = basis.orthonormal(self._noise())
         if basis.size == basis.capacity:
-            kept, coupled_from = 2 * self.k + 2, 0
-            basis.shrink(values[:kept], coefficients[:, :kept])
+            top, bottom = 2 * self.k + 2, 2 * self.bottom + 2 if self.bottom else 0
+            kept, coupled_from = np.r_[:top, len(values) - bottom : len(values)], 0
+            basis.shrink(values[kept], coefficients[:, kept])
         basis.append(direction, coupled_from)
 
     def _allowed(self, values: Array) -> Array:
-        return np.maximum(self.tol * abs(values[: self.k]), self._rounding(values))
+        return np.maximum(self.tol * abs(values[self._wanted(values)]), self._rounding(values))
 
     def _rounding(self, values: Array) -> float:
         return ROUNDING_FLOOR[self.basis.rows.dtype] * float(abs(values).max())
@@ -247,11 +265,15 @@ def _not_finite(basis: Basis, k: int) -> Eigenpairs:
     return Eigenpairs(nothing, vectors, nothing.clone(), basis.products, torch.zeros(k, dtype=torch.bool))
 
 
-def _check(dim: int, k: int, tol: float, start: Tensor | None, dtype: torch.dtype, max_products: int) -> None:
+def _check(
+    dim: int, k: int, bottom: int, tol: float, start: Tensor | None, dtype: torch.dtype, max_products: int
+) -> None:
     if dtype not in ROUNDING_FLOOR:
         raise ValueError(f"dtype is {dtype}; allowed: torch.float32, torch.float64. Convert the parameters.")
     if not 1 <= k <= dim:
         raise ValueError(f"k is {k}; allowed: 1 to dim = {dim}. Ask for as many pairs as there are.")
+    if not 0 <= bottom <= dim - k:
+        raise ValueError(f"bottom is {bottom}; allowed: 0 to dim - k = {dim - k}. Ask for as many pairs as there are.")
     if not ROUNDING_FLOOR[dtype] <= tol < 1:
         raise ValueError(
             f"tol is {tol:g}; allowed: below 1 and, for what rounding leaves in {dtype}, "
@@ -262,5 +284,7 @@ def _check(dim: int, k: int, tol: float, start: Tensor | None, dtype: torch.dtyp
             f"start has shape {tuple(start.shape)}; allowed: (j, {dim}) with j at least 1. "
             "Give eigenvectors as rows, or None to start cold."
         )
-    if max_products < k:
-        raise ValueError(f"max_products is {max_products}; allowed: at least k = {k}. Each pair takes one product.")
+    if max_products < k + bottom:
+        raise ValueError(
+            f"max_products is {max_products}; allowed: at least k + bottom = {k + bottom}. Each pair takes one product."
+        )

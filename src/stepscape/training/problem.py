@@ -46,6 +46,7 @@ class Problem:
         run: the run.
         train: the training set.
         test: the test set.
+        sizes: numbers of entries of the tensors that the flat parameters consist of, in order.
     """
 
     def __init__(self, run: Run, device: torch.device) -> None:
@@ -57,7 +58,7 @@ class Problem:
         self.test = self._samples(data.test_inputs, data.test_targets)
         self._module = run.model.build(run.dataset.input_shape, run.dataset.outputs)
         self._shapes = {name: tuple(value.shape) for name, value in self._module.named_parameters()}
-        self._sizes = [prod(shape) for shape in self._shapes.values()]
+        self.sizes = [prod(shape) for shape in self._shapes.values()]
 
     def _samples(self, inputs: object, targets: object) -> Samples:
         return Samples(
@@ -73,7 +74,7 @@ class Problem:
 
     def outputs(self, theta: Tensor, inputs: Tensor) -> Tensor:
         """Outputs (n, C) of the network with parameters theta (P,)."""
-        pieces = theta.split(self._sizes)
+        pieces = theta.split(self.sizes)
         parameters = {
             name: piece.view(shape) for (name, shape), piece in zip(self._shapes.items(), pieces, strict=True)
         }

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable, Hashable
+from dataclasses import dataclass, field
 from functools import cached_property
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 from torch import Tensor
@@ -17,6 +18,8 @@ if TYPE_CHECKING:
     from stepscape.study.run import Run
     from stepscape.training.objective import LaneObjective
     from stepscape.training.problem import Evaluation, Problem
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -42,6 +45,22 @@ class Snapshot:
     full: LaneObjective
     batch: LaneObjective
     problem: Problem
+    _shared: dict[Hashable, Any] = field(default_factory=dict, repr=False, compare=False)
+
+    def once(self, key: Hashable, compute: Callable[[], T]) -> T:
+        """What `compute` returns, computed for the first observable that asks for `key` and shared with the others.
+
+        Args:
+            key: holds all that decides the value, so that no value depends on what else is observed.
+            compute: takes no arguments.
+
+        Returns:
+            The value.
+        """
+        if key not in self._shared:
+            self._shared[key] = compute()
+        found: T = self._shared[key]
+        return found
 
     @property
     def theta(self) -> Tensor:
