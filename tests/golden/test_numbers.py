@@ -38,6 +38,7 @@ def spec(**changes: Any) -> dict[str, Any]:
     return base | changes
 
 
+ACTIVATIONS = ("relu", "elu", "gelu", "softplus")
 CASES = {
     "gd": spec(),
     "gd with branch noise": spec(branch_noise=1e-3),
@@ -47,6 +48,14 @@ CASES = {
     "heavy ball": spec(optimizer={"name": "heavy_ball"}, lr=0.01),
     "ema momentum": spec(optimizer={"name": "ema_momentum"}),
     "nesterov": spec(optimizer={"name": "nesterov"}, lr=0.01),
+    "linear decay": spec(schedule={"name": "linear_decay"}),
+    "cosine": spec(schedule={"name": "cosine"}),
+    "warm-up": spec(schedule={"name": "warm_up", "steps": 5}),
+    "warm-up, then linear decay": spec(schedule={"name": "warm_up", "steps": 5, "then": "linear_decay", "end": 0.1}),
+    "warm-up, then cosine": spec(schedule={"name": "warm_up", "steps": 5, "then": "cosine"}),
+    **{f"mlp, {name}": spec(model={"name": "mlp", "hidden": [5], "activation": name}) for name in ACTIVATIONS},
+    "mlp, ntk scaling": spec(model={"name": "mlp", "hidden": [5], "scaling": "ntk"}, lr=0.2),
+    "teacher": spec(dataset={"name": "teacher", "train_size": 60, "test_size": 30, "noise": 0.1}),
     "cross entropy, full batch": spec(loss={"name": "cross_entropy"}, batch_size=60),
     "linear": spec(model={"name": "linear"}),
     "quadratic": spec(dataset={"name": "quadratic"}, model={"name": "linear", "bias": False}, lr=0.5, batch_size=4),

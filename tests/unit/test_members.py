@@ -3,22 +3,30 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Callable
 from dataclasses import astuple
-from typing import Any
+from itertools import pairwise
+from typing import Any, get_args
 
 import numpy as np
 import pytest
 import torch
+from scipy.special import erf
+from scipy.stats import kstest
 from sklearn.datasets import load_digits
+from torch.optim import lr_scheduler as scheduling
 from torch.utils.flop_counter import FlopCounterMode
 
-from stepscape.registry import find, make, members, names
+from stepscape.datasets import Data
+from stepscape.errors import Mistaken
+from stepscape.models.mlp import MLP
+from stepscape.registry import find, make, members, names, settings
 from stepscape.study.run import Run
 from stepscape.training.objective import LaneObjective
 from stepscape.training.problem import Problem
 from stepscape.training.random import generator
 from tests.factories import LEAST_SQUARES, SMALL_DIGITS, make_run, normal, train
-from tests.references import dense_hessian, dense_top
+from tests.references import dense_hessian, dense_top, difference_hessian
 
 CPU = torch.device("cpu")
 SHAPES = [((5,), 3), ((1, 4, 4), 2)]
@@ -94,6 +102,56 @@ def test_hessian_of_quadratic_has_the_stated_spectrum(eigenvalues: tuple[float, 
     assert worst < 1e-13
 
 
+TEACHER: dict[str, Any] = {"inputs": 6, "hidden": [5, 4], "outputs": 2, "train_size": 400, "test_size": 300}
+
+
+@pytest.mark.parametrize("noise", [0.0, 0.3])
+def test_an_mlp_with_the_teacher_s_weights_leaves_nothing_but_the_noise(noise: float) -> None:
+    dataset = {"name": "teacher", **TEACHER, "noise": noise}
+    run = make_run(dataset=dataset, model={"name": "mlp", "hidden": [5, 4]}, dtype="float64")
+    problem = Problem(run, CPU)
+    layers = made("dataset", "teacher", **TEACHER, noise=noise).weights()
+    theta = torch.from_numpy(np.concatenate([np.append(layer, np.zeros(len(layer))) for layer in layers]))
+    train_loss, test_loss = (problem.evaluate(theta, samples).loss for samples in (problem.train, problem.test))
+    assert test_loss < 1e-28, "test targets are without noise"
+    degrees = TEACHER["train_size"] * TEACHER["outputs"]  # train_loss is noise^2 chi^2 / (2 train_size)
+    chi_squared = train_loss * 2 * TEACHER["train_size"] / noise**2 if noise else degrees
+    assert abs(chi_squared - degrees) < 3.3 * (2 * degrees) ** 0.5, "exceeded by chance once in 1000"
+    assert noise or train_loss < 1e-28
+
+
+def test_a_linear_teacher_is_linear() -> None:
+    dataset = made("dataset", "teacher", **{**TEACHER, "hidden": []})
+    data = dataset.load()
+    solved, *_ = np.linalg.lstsq(data.train_inputs, data.train_targets)
+    (weights,) = dataset.weights()
+    np.testing.assert_allclose(solved.T, weights, rtol=0, atol=1e-13)
+
+
+def test_another_size_or_noise_leaves_teacher_and_samples_as_they_were() -> None:
+    few, many = (
+        made("dataset", "teacher", **{**TEACHER, "train_size": size, "test_size": size // 2, "noise": noise}).load()
+        for size, noise in ((50, 0.1), (400, 0.2))
+    )
+    assert np.array_equal(few.train_inputs, many.train_inputs[:50])
+    assert np.array_equal(few.test_inputs, many.test_inputs[:25])
+    np.testing.assert_allclose(few.test_targets, many.test_targets[:25], rtol=1e-12, atol=1e-14)
+    clean = made("dataset", "teacher", **TEACHER).load().train_targets[:50]
+    np.testing.assert_allclose(2 * (few.train_targets - clean), many.train_targets[:50] - clean, rtol=1e-9, atol=1e-13)
+
+
+def test_a_teacher_s_inputs_and_weights_follow_their_laws() -> None:
+    big = {"inputs": 100, "hidden": [200], "train_size": 1000, "test_size": 100}
+    dataset = made("dataset", "teacher", **big)
+    data = dataset.load()
+    for values in (data.train_inputs, data.test_inputs, *(w * w.shape[1] ** 0.5 for w in dataset.weights())):
+        assert kstest(values.ravel(), "norm").pvalue > 1e-3
+    assert not _rows(data.train_inputs) & _rows(data.test_inputs)
+    other = made("dataset", "teacher", **big, subset_seed=1).load()
+    assert not (data.train_inputs == other.train_inputs).any()
+    assert not (data.train_targets == other.train_targets).any()
+
+
 # ------------------------------------------------------------------------------------------------------------ models
 
 
@@ -142,6 +200,65 @@ def test_initialisation_is_uniform_by_fan_in(name: str, fields: dict[str, Any]) 
             assert 0 < share[0] < share[-1] < 1
             distance = np.abs(share - (np.arange(len(share)) + 0.5) / len(share)).max()
             assert distance < 1.9 / len(share) ** 0.5, "exceeded by chance once in 700"
+
+
+def test_initialisation_at_ntk_scaling_is_standard_normal() -> None:
+    model = made("model", "mlp", hidden=[300, 40], scaling="ntk")
+    module = model.build((64,), 10).double()
+    model.initialise(module, generator(0, "initialisation"))
+    parameters = [parameter.detach().flatten().numpy() for parameter in module.parameters()]
+    assert [len(values) for values in parameters] == [64 * 300, 300, 300 * 40, 40, 40 * 10, 10]
+    for values in parameters:
+        assert kstest(values, "norm").pvalue > 1e-3
+
+
+ACTIVATIONS: dict[str, Callable[[np.ndarray], np.ndarray]] = {
+    "tanh": np.tanh,
+    "relu": lambda x: np.maximum(x, 0),
+    "elu": lambda x: np.where(x > 0, x, np.expm1(np.minimum(x, 0))),
+    "gelu": lambda x: x * (1 + erf(x / np.sqrt(2))) / 2,
+    "softplus": lambda x: np.logaddexp(0, x),
+}
+
+
+def test_every_activation_has_a_closed_form() -> None:
+    assert set(ACTIVATIONS) == set(get_args(settings(MLP)["activation"].annotation))
+
+
+@pytest.mark.parametrize("activation", ACTIVATIONS)
+@pytest.mark.parametrize(("scaling", "bias_scale"), [("standard", 1.0), ("ntk", 0.1)])
+def test_mlp_agrees_with_its_closed_form(activation: str, scaling: str, bias_scale: float) -> None:
+    """With hidden units driven past 20, where PyTorch's softplus would be x, and past -20."""
+    module = made("model", "mlp", hidden=[30, 7], activation=activation, scaling=scaling).build((6,), 3).double()
+    parameters = [normal(*value.shape, seed=seed) for seed, value in enumerate(module.parameters())]
+    torch.nn.utils.vector_to_parameters(torch.cat([value.flatten() for value in parameters]), module.parameters())
+    inputs = 20 * normal(50, 6, seed=9).numpy()
+    expected, driven = inputs, np.zeros(0)
+    for weight, bias in zip(parameters[::2], parameters[1::2], strict=True):
+        if expected is not inputs:
+            driven = np.append(driven, expected)
+            expected = ACTIVATIONS[activation](expected)
+        factor = weight.shape[1] ** -0.5 if scaling == "ntk" else 1.0
+        expected = factor * expected @ weight.numpy().T + bias_scale * bias.numpy()
+    found = module(torch.from_numpy(inputs)).detach().numpy()
+    assert ((driven > 20) & (driven < 25)).any()
+    assert driven.min() < -20
+    assert np.abs(found - expected).max() < 1e-13 * np.abs(expected).max()
+
+
+@pytest.mark.parametrize("activation", ACTIVATIONS)
+@pytest.mark.parametrize("scaling", ["standard", "ntk"])
+def test_hessian_of_every_mlp_is_that_of_differences(activation: str, scaling: str) -> None:
+    model = {"name": "mlp", "hidden": [4, 3], "activation": activation, "scaling": scaling}
+    dataset = {"name": "teacher", "inputs": 3, "train_size": 20, "test_size": 1}
+    problem = Problem(make_run(dataset=dataset, model=model, dtype="float64"), CPU)
+    theta = problem.initial()
+    hvp = problem.hessian(theta)
+    found = torch.stack([hvp(row) for row in torch.eye(len(theta), dtype=theta.dtype)])
+    expected = difference_hessian(problem.loss_on(problem.train), theta)
+    worst = ((found - expected).abs().max() / expected.abs().max()).item()
+    print(f"{activation}, {scaling}: worst entry, relative to the largest: {worst:.1e}")
+    assert worst < 1e-7
 
 
 def test_initial_parameters_depend_on_the_seed_and_on_nothing_else_that_is_trained_with() -> None:
@@ -197,13 +314,88 @@ def test_cross_entropy_survives_outputs_that_overflow_exp() -> None:
     assert loss(outputs, torch.tensor([[1.0, 0.0]])).item() == 0
 
 
-FACTORS = {"constant": [1.0] * 10}
-"""A schedule with its default fields, over ten updates."""
+Scheduler = Callable[[torch.optim.Optimizer], torch.optim.lr_scheduler.LRScheduler]
 
 
-def test_schedules_have_the_stated_factors() -> None:
-    found = {name: [made("schedule", name).factor(step, 10) for step in range(10)] for name in names("schedule")}
-    assert found == FACTORS
+def warm(then: Scheduler) -> Scheduler:
+    """Three updates of warm-up, and another of PyTorch's schedulers."""
+
+    def made(rule: torch.optim.Optimizer) -> torch.optim.lr_scheduler.LRScheduler:
+        rise = scheduling.LinearLR(rule, start_factor=1 / 4, total_iters=3)
+        return scheduling.SequentialLR(rule, [rise, then(rule)], milestones=[3])  # type: ignore[list-item]
+
+    return made
+
+
+CONSTANT: Scheduler = lambda rule: scheduling.ConstantLR(rule, factor=1.0)  # noqa: E731
+SCHEDULES: list[tuple[dict[str, Any], Scheduler]] = [
+    ({"name": "constant"}, CONSTANT),
+    ({"name": "linear_decay"}, lambda rule: scheduling.LinearLR(rule, 1.0, 0.0, 10)),
+    ({"name": "linear_decay", "end": 0.3}, lambda rule: scheduling.LinearLR(rule, 1.0, 0.3, 10)),
+    ({"name": "cosine"}, lambda rule: scheduling.CosineAnnealingLR(rule, 10)),
+    ({"name": "cosine", "end": 0.3}, lambda rule: scheduling.CosineAnnealingLR(rule, 10, 0.3)),
+    ({"name": "warm_up", "steps": 3}, warm(CONSTANT)),
+    (
+        {"name": "warm_up", "steps": 3, "then": "linear_decay", "end": 0.1},
+        warm(lambda rule: scheduling.LinearLR(rule, 1.0, 0.1, 7)),
+    ),
+    ({"name": "warm_up", "steps": 3, "then": "cosine"}, warm(lambda rule: scheduling.CosineAnnealingLR(rule, 7))),
+]
+"""A schedule over ten updates at lr 1, and the same of PyTorch's."""
+
+
+def test_every_schedule_has_a_reference() -> None:
+    assert {fields["name"] for fields, _ in SCHEDULES} == set(names("schedule"))
+
+
+@pytest.mark.parametrize(
+    ("fields", "scheduler"), SCHEDULES, ids=lambda given: str(given) if type(given) is dict else ""
+)
+def test_schedule_agrees_with_torch(fields: dict[str, Any], scheduler: Scheduler) -> None:
+    rule = torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=1.0)
+    schedule, expected = scheduler(rule), []
+    for _ in range(10):
+        expected.append(rule.param_groups[0]["lr"])
+        rule.step()
+        schedule.step()
+    found = [make("schedule", fields, "schedule").factor(step, 10) for step in range(10)]  # type: ignore[attr-defined]
+    np.testing.assert_allclose(found, expected, rtol=0, atol=1e-14)
+    assert min(found) > 0
+    assert max(found) == 1
+
+
+def test_a_warm_up_longer_than_the_budget_ends_on_the_rise() -> None:
+    schedule = made("schedule", "warm_up", steps=4, then="cosine")
+    assert [schedule.factor(step, 4) for step in range(4)] == [0.2, 0.4, 0.6, 0.8]
+    assert [schedule.factor(step, 2) for step in range(2)] == [0.2, 0.4]
+
+
+def test_a_warm_up_to_a_constant_has_no_end() -> None:
+    with pytest.raises(Mistaken, match="no `end`, or `then: linear_decay`"):
+        made("schedule", "warm_up", steps=4, end=0.1)
+
+
+@pytest.mark.parametrize("fields", [fields for fields, _ in SCHEDULES], ids=str)
+def test_a_run_takes_the_learning_rates_of_its_schedule(fields: dict[str, Any]) -> None:
+    """Read off the updates of gradient descent and off the thresholds; at T the last update's stands."""
+    every = {"every": 1}
+    run = make_run(
+        schedule=fields, dtype="float64", observe={"parameters": every, "hessian_top": {**every, "tol": 1e-6}}
+    )
+    record, data = train(run), run.dataset.load()
+    thetas = np.stack(record.values["parameters"])
+    taken = [
+        np.linalg.norm(after - before) / np.linalg.norm(_least_squares_gradient(data, before))
+        for before, after in pairwise(thetas)
+    ]
+    stated = [run.lr * run.schedule.factor(step, 10) for step in range(10)]  # type: ignore[operator]
+    np.testing.assert_allclose(taken, stated, rtol=1e-9)
+    np.testing.assert_allclose(record.values["hessian_threshold"], 2 / np.asarray([*stated, stated[-1]]), rtol=1e-12)
+
+
+def _least_squares_gradient(data: Data, theta: np.ndarray) -> np.ndarray:
+    residuals = data.train_inputs @ theta - data.train_targets[:, 0]
+    return np.asarray(data.train_inputs.T @ residuals / len(residuals))
 
 
 # ------------------------------------------------------------------------------------------------------- observables

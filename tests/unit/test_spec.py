@@ -192,7 +192,9 @@ ONE_MISTAKE = {
     ),
     "unknown schedule": (
         [in_block("    schedule: constnt\n")],
-        wrong(12, "grid[0].schedule", "unknown schedule 'constnt'", "constant", "did you mean 'constant'?"),
+        wrong(
+            12, "grid[0].schedule", "unknown schedule 'constnt'", listed(names("schedule")), "did you mean 'constant'?"
+        ),
     ),
     "unknown observable": (
         [("hessian_top:", "hesian_top:")],
@@ -335,8 +337,8 @@ ONE_MISTAKE = {
         wrong(12, "grid[0].branch_noise", "-1", "a number of at least 0"),
     ),
     "unknown activation": (
-        [("hidden: [8]", "hidden: [8], activation: gelu")],
-        wrong(5, "defaults.model.activation", "'gelu'", "'tanh'"),
+        [("hidden: [8]", "hidden: [8], activation: swish")],
+        wrong(5, "defaults.model.activation", "'swish'", "'tanh', 'relu', 'elu', 'gelu' or 'softplus'"),
     ),
     "no hidden layers": (
         [("hidden: [8]", "hidden: []")],

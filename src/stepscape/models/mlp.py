@@ -10,7 +10,8 @@ from pydantic import Field
 
 from stepscape.fields import Count, describe
 from stepscape.models import Model
-from stepscape.models._initialisation import uniform_by_fan_in
+from stepscape.models._initialisation import standard_normal, uniform_by_fan_in
+from stepscape.models._ntk import ntk_linear
 from stepscape.registry import member
 
 if TYPE_CHECKING:
@@ -20,13 +21,26 @@ if TYPE_CHECKING:
 
 @member("mlp")
 class MLP(Model):
-    """A multilayer perceptron: linear layers with biases and an activation between them."""
+    """A multilayer perceptron: linear layers with biases and an activation between them.
+
+    With `scaling: standard` a layer is W h + b, all entries uniform in +-1/sqrt(fan in), as PyTorch draws them. With
+    `scaling: ntk` it is W h / sqrt(fan in) + 0.1 b, all entries from N(0, 1) (arXiv:1806.07572): the tangent kernel has
+    a limit as widths grow, and learning rates are on another scale.
+
+    The activations are tanh; relu, max(0, x), whose second derivative counts as 0 everywhere; elu, x where x > 0 and
+    e^x - 1 elsewhere; gelu, x Phi(x) with the normal distribution function itself; softplus, log(1 + e^x).
+    """
 
     hidden: Annotated[tuple[Count, ...], Field(min_length=1), describe("widths of the hidden layers", "units")] = (
         32,
         32,
     )
-    activation: Annotated[Literal["tanh"], describe("applied after every hidden layer")] = "tanh"
+    activation: Annotated[
+        Literal["tanh", "relu", "elu", "gelu", "softplus"], describe("applied after every hidden layer")
+    ] = "tanh"
+    scaling: Annotated[
+        Literal["standard", "ntk"], describe("whether 1/sqrt(fan in) stands in the initial weights or in the layer")
+    ] = "standard"
 
     def _widths(self, input_shape: tuple[int, ...], outputs: int) -> list[tuple[int, int]]:
         widths = [prod(input_shape), *self.hidden, outputs]
@@ -35,13 +49,22 @@ class MLP(Model):
     def build(self, input_shape: tuple[int, ...], outputs: int) -> nn.Module:
         from torch import nn
 
+        linear = ntk_linear if self.scaling == "ntk" else nn.Linear
         layers: list[nn.Module] = [nn.Flatten()] if len(input_shape) > 1 else []
         for fan_in, fan_out in self._widths(input_shape, outputs):
-            layers += [nn.Linear(fan_in, fan_out), nn.Tanh()]
+            layers += [linear(fan_in, fan_out), self._activation()]
         return nn.Sequential(*layers[:-1])
 
+    def _activation(self) -> nn.Module:
+        from torch import nn
+
+        made = {"tanh": nn.Tanh, "relu": nn.ReLU, "elu": nn.ELU, "gelu": nn.GELU}
+        # PyTorch's softplus is x above a threshold: 20 by default, where float64 still sees the difference.
+        return nn.Softplus(threshold=50) if self.activation == "softplus" else made[self.activation]()
+
     def initialise(self, module: nn.Module, random: np.random.Generator) -> None:
-        uniform_by_fan_in(module, random)
+        draw = standard_normal if self.scaling == "ntk" else uniform_by_fan_in
+        draw(module, random)
 
     def parameter_count(self, input_shape: tuple[int, ...], outputs: int) -> int:
         return sum((fan_in + 1) * fan_out for fan_in, fan_out in self._widths(input_shape, outputs))

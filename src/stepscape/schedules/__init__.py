@@ -1,4 +1,9 @@
-"""Schedules: how the learning rate changes with the step."""
+"""Schedules: how the learning rate changes with the step.
+
+The update from step s to s + 1 takes the learning rate lr * factor(s, T), s = 0 ... T - 1. What falls to an end value
+would have it at s = T, after the last update: every update still moves, and no threshold is infinite. What is recorded
+at T uses the learning rate of the last update. T is the budget, whether or not a stopping rule ends the run before.
+"""
 
 from __future__ import annotations
 
