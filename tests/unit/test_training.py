@@ -145,10 +145,22 @@ def test_mini_batches_of_everything_are_full_batches() -> None:
 
 
 @pytest.mark.parametrize(
-    ("budget", "updates"), [({"steps": 7}, 7), ({"epochs": 2}, 6), ({"samples": 40}, 3), ({"samples": 47}, 3)]
+    ("batch_size", "budget", "updates"),
+    [
+        (12, {"steps": 7}, 7),
+        (12, {"epochs": 2}, 6),
+        (12, {"samples": 40}, 3),
+        (12, {"samples": 47}, 3),
+        ("full", {"steps": 2}, 2),
+        ("full", {"epochs": 2}, 2),
+        ("full", {"samples": 119}, 2),
+        (40, {"samples": 120}, 3),
+        (1, {"epochs": 1}, 40),
+    ],
 )
-def test_budgets(budget: dict[str, int], updates: int) -> None:
-    record = train(make_run(SMALL_DIGITS, batch_size=12, budget=budget))
+def test_budgets(batch_size: Any, budget: dict[str, int], updates: int) -> None:
+    """Forty images: three batches of twelve an epoch, and four images left over."""
+    record = train(make_run(SMALL_DIGITS, batch_size=batch_size, budget=budget))
     assert (record.status, record.updates, len(record.values["train_loss"])) == ("completed", updates, updates + 1)
 
 
@@ -198,6 +210,42 @@ def test_stop_rule_on_the_accuracy() -> None:
     run = make_run(SMALL_DIGITS, lr=0.5, batch_size=8, budget={"steps": 60}, stop={"train_accuracy": 0.6})
     record = train(run)
     assert (record.status, record.updates) == ("stopped", int(np.argmax(accuracy >= np.float32(0.6))))
+
+
+def test_an_accuracy_that_is_met_exactly_stops_and_a_larger_one_does_not() -> None:
+    """At the largest share of forty images that is reached, and half an image above it."""
+    free = {**SMALL_DIGITS, "lr": 0.1, "batch_size": 8, "budget": {"epochs": 4}}
+    accuracy = np.rint(40 * np.asarray(train(make_run(free)).values["train_accuracy"]))
+    most = int(accuracy.max())
+    met = train(make_run(free, stop={"train_accuracy": most / 40}))
+    assert (met.status, met.updates) == ("stopped", int(accuracy.argmax()))
+    assert 20 < most < 40, "no room above"
+    assert train(make_run(free, stop={"train_accuracy": (most + 0.5) / 40})).status == "not_reached"
+
+
+def test_stop_rules_look_at_the_full_training_set_and_bind_no_observable() -> None:
+    """On mini-batches, with the loss recorded rarely or never, the run ends where one that records every loss does."""
+    free = {**SMALL_DIGITS, "lr": 0.3, "batch_size": 4, "budget": {"samples": 160}}
+    losses = np.asarray(train(make_run(free)).values["train_loss"])
+    limit = float(losses[20])
+    expected = int(np.argmax(losses <= limit))
+    for observe in ({"losses": {"every": 7}}, {"parameters": {"at": [0]}}):
+        record = train(make_run(free, observe=observe, stop={"train_loss": limit}))
+        assert (record.status, record.updates) == ("stopped", expected)
+
+
+def test_a_run_that_diverges_before_its_stop_rule_is_met_has_diverged() -> None:
+    record = train(make_run(lr=1e30, budget={"steps": 50}, stop={"train_loss": 1e-30}))
+    assert record.status == "diverged"
+    assert "not finite" in record.reason
+
+
+def test_a_schedule_runs_over_the_budget_whether_or_not_a_rule_stops_the_run() -> None:
+    chosen = {"observe": KEEP, "schedule": "linear_decay", "budget": {"steps": 30}}
+    losses = train(make_run(**{**chosen, "observe": {"losses": {"every": 1}}})).values["train_loss"]
+    whole, stopped = train(make_run(**chosen)), train(make_run(**chosen, stop={"train_loss": float(losses[5])}))
+    assert stopped.updates == 5
+    np.testing.assert_array_equal(stopped.values["parameters"], whole.values["parameters"][:6])
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
@@ -258,6 +306,20 @@ def test_branch_noise_follows_its_law() -> None:
     assert distance < 1.9 / math.sqrt(len(share)), "exceeded by chance once in 700"
     assert abs(np.corrcoef(noise[0], noise[1])[0, 1]) < 0.2
     assert abs(np.corrcoef(noise[0], np.diff(thetas[other.id], axis=0)[0])[0, 1]) < 0.2
+
+
+@pytest.mark.parametrize("optimizer", names("optimizer"))
+def test_branch_noise_reaches_every_optimizer(optimizer: str) -> None:
+    """The first update's noise is the whole difference to the run without, whatever the rule keeps of the past."""
+    chosen = {"optimizer": optimizer, "dtype": "float64", "lr": 0.01, "budget": {"steps": 1}}
+    quiet, noisy = (
+        np.stack(train(make_run(SMALL_DIGITS, observe=KEEP, branch_noise=level, **chosen)).values["parameters"])
+        for level in (0.0, 1e-3)
+    )
+    np.testing.assert_array_equal(quiet[0], noisy[0])
+    scale = 1e-3 * np.sqrt(np.mean(quiet[0] ** 2))
+    drawn = generator(0, "branch_noise", 0).standard_normal(quiet.shape[1])
+    np.testing.assert_allclose(noisy[1] - quiet[1], scale * drawn, rtol=0, atol=1e-14)
 
 
 def test_branch_noise_is_off_by_default() -> None:
