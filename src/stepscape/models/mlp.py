@@ -11,6 +11,7 @@ from pydantic import Field
 from stepscape.fields import Count, describe
 from stepscape.models import Model
 from stepscape.models._initialisation import standard_normal, uniform_by_fan_in
+from stepscape.models._ntk import ntk_linear
 from stepscape.registry import member
 
 if TYPE_CHECKING:
@@ -48,9 +49,7 @@ class MLP(Model):
     def build(self, input_shape: tuple[int, ...], outputs: int) -> nn.Module:
         from torch import nn
 
-        from stepscape.models._ntk import NTKLinear
-
-        linear = NTKLinear if self.scaling == "ntk" else nn.Linear
+        linear = ntk_linear if self.scaling == "ntk" else nn.Linear
         layers: list[nn.Module] = [nn.Flatten()] if len(input_shape) > 1 else []
         for fan_in, fan_out in self._widths(input_shape, outputs):
             layers += [linear(fan_in, fan_out), self._activation()]
