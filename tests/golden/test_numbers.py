@@ -66,6 +66,8 @@ OBSERVED = {
     "hessian_top": {"every": 10, "k": 2, "tol": 1e-10},
     "preconditioned_top": {"at": [20], "tol": 1e-10},
     "hessian_subspace": {"every": 20, "k": 2, "tol": 1e-10, "references": [0], "sketch": 16, "shuffles": 3},
+    "distance": {"at": [10, 20]},
+    "noise_scale": {"at": [20]},
     "hessian_density": {"at": [20], "probes": 2, "nodes": 4},
     "parameters": {"at": [20]},
 }
@@ -88,6 +90,7 @@ def numbers(case: dict[str, Any]) -> dict[str, Any]:
     record = train_run(run, torch.device("cpu"))
     kept = ("train_loss", "test_loss", "gradient_norm", "hessian_eigenvalue", "preconditioned_eigenvalue")
     kept += ("hessian_trace", "hessian_frobenius", "density_node", "density_weight")
+    kept += ("distance", "noise_scale")
     if case["model"]["name"] != "linear":  # its eigenvalues repeat, and rounding chooses among their eigenvectors
         kept += ("subspace_eigenvalue", "subspace_reference_overlap", "subspace_null", "gradient_share")
     found = {name: np.asarray(record.values[name]).ravel().astype(float).tolist() for name in kept}

@@ -566,6 +566,20 @@ def _batches(run: Run, problem: Problem) -> list[LaneObjective]:
     return chosen
 
 
+@pytest.mark.parametrize("clock", [{"every": 4}, {"at": [8]}])
+@pytest.mark.parametrize("optimizer", names("optimizer"))
+def test_distance_is_from_the_start_whenever_it_is_first_measured(optimizer: str, clock: dict[str, Any]) -> None:
+    run = make_run(
+        SMALL_DIGITS, optimizer=optimizer, lr=0.01, branch_noise=1e-3,
+        observe={"distance": clock, "parameters": {"every": 1}},
+    )  # fmt: skip
+    record = train(run)
+    thetas = np.stack(record.values["parameters"]).astype(float)
+    expected = [np.sqrt(np.sum((thetas[step] - thetas[0]) ** 2)) for step in record.steps["distance"]]
+    np.testing.assert_allclose(record.values["distance"], expected, rtol=1e-6)
+    assert record.values["distance"][-1] > 0
+
+
 def test_members_state_a_version_and_a_docstring() -> None:
     for kind in ("dataset", "model", "loss", "optimizer", "schedule", "observable", "claim", "figure"):
         for cls in members(kind):

@@ -112,6 +112,8 @@ EVERYTHING = {
     "hessian_top": {"every": 2, "k": 2, "audit_every": 2},
     "preconditioned_top": {"every": 3},
     "hessian_subspace": {"every": 2, "k": 2, "tol": 1e-2, "audit_every": 2},
+    "distance": {"every": 1},
+    "noise_scale": {"every": 3},
     "hessian_density": {"every": 6, "probes": 2, "nodes": 5},
     "parameters": {"at": [12]},
 }

@@ -5,6 +5,7 @@ The room takes callables: it knows no model, no study and no optimizer.
 
 from stepscape.curvature.density import Density, counting_function, density_curve, spectral_density
 from stepscape.curvature.eigenpairs import ROUNDING_FLOOR, Eigenpairs, top_eigenpairs
+from stepscape.curvature.noise import gradient_variance
 from stepscape.curvature.products import Operator, hvp, preconditioned
 from stepscape.curvature.subspaces import overlap, principal_cosines, shuffled_overlaps, sketch
 from stepscape.curvature.tracking import Tracked, track_eigenpairs
@@ -17,6 +18,7 @@ __all__ = [
     "Tracked",
     "counting_function",
     "density_curve",
+    "gradient_variance",
     "hvp",
     "overlap",
     "preconditioned",
