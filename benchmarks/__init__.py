@@ -1,0 +1,1 @@
+"""Benchmarks: Stepscape side by side with other packages. Run by hand, never by the tests' clock."""

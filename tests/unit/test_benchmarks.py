@@ -1,0 +1,93 @@
+"""The benchmark of eigensolvers at a size of milliseconds: it runs, and what it compares with is right. No times."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from benchmarks import eigenpairs
+from benchmarks.eigenpairs import REFERENCE_TOL, main, measure, residuals, solve_reference
+from benchmarks.problem import CLASSES, PIXELS, Problem, make_problem
+from benchmarks.solvers import PACKAGES, SOLVERS, Found
+from tests.factories import normal
+from tests.references import dense_hessian, dense_top
+
+TINY = ["--samples", "30", "--hidden", "4", "--steps", "60", "-k", "2", "--repeats", "2"]
+OWN = [solver for solver in SOLVERS if solver not in PACKAGES]
+
+
+@pytest.fixture(scope="module")
+def problem() -> Problem:
+    """A network of 114 parameters, trained until its largest eigenvalues are also those of largest magnitude."""
+    torch.manual_seed(0)
+    module = nn.Sequential(nn.Linear(15, 4), nn.Tanh(), nn.Linear(4, CLASSES))
+    made = Problem(module, normal(30, 15).float(), torch.eye(CLASSES)[torch.arange(30) % CLASSES])
+    made.descend(300, 0.1)
+    return made
+
+
+def test_it_runs_and_names_what_is_not_installed(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(eigenpairs, "find_spec", lambda package: None)
+    threads = torch.get_num_threads()
+    main(TINY)
+    assert torch.get_num_threads() == threads
+    printed = capsys.readouterr().out
+    assert "30 images, generated, no real ones" in printed
+    for solver in SOLVERS:
+        (line,) = [line for line in printed.splitlines() if line.startswith(f"{solver}  ")]
+        assert line.endswith("not installed" if solver in PACKAGES else "  yes"), line
+    assert re.search(r"^stepscape: \d+ products, the bar is 32$", printed, re.MULTILINE)
+
+
+def test_the_reference_is_that_of_the_dense_matrix(problem: Problem) -> None:
+    reference = solve_reference(problem, 3)
+    exact = problem.double()
+    assert torch.equal(exact.theta, problem.theta.double())
+    expected = dense_top(dense_hessian(exact.loss, exact.theta), 3)
+    worst = ((reference.values - expected).abs() / expected).max().item()
+    print(f"worst eigenvalue of the reference, relative: {worst:.1e}")
+    assert worst < REFERENCE_TOL
+
+
+@pytest.mark.parametrize("solver", OWN)
+def test_solvers_without_other_packages_keep_their_tolerance(problem: Problem, solver: str) -> None:
+    row = measure(solver, problem, solve_reference(problem, 2), 1e-3, repeats=2)
+    assert row.residual <= 1e-3
+    assert row.error <= row.residual
+    assert row.bounded
+    assert row.products >= 2
+
+
+def test_a_wrong_eigenvalue_is_not_within_its_residual(problem: Problem, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a solver that skips the largest eigenvalue returns: good pairs, and not the ones asked for."""
+    reference = solve_reference(problem, 2)
+    found = SOLVERS["stepscape"](problem, 3, 1e-3, 0)
+    assert residuals(reference.operator, found).max() <= 1e-3
+    monkeypatch.setitem(SOLVERS, "skips", lambda *_: Found(found.values[1:], found.vectors[1:], found.products))
+    row = measure("skips", problem, reference, 1e-3, repeats=1)
+    assert row.residual <= 1e-3
+    assert not row.bounded
+
+
+def test_images_of_a_file_are_standardised_pixel_by_pixel(tmp_path: Path) -> None:
+    random = np.random.default_rng(0)
+    images, labels = random.integers(256, size=(12, 32, 32, 3), dtype=np.uint8), random.integers(10, size=12)
+    images[:, 0, 0, 0] = 7
+    np.savez(tmp_path / "images.npz", x_train=images, y_train=labels.astype(np.uint8))
+    made = make_problem(tmp_path / "images.npz", 10, [2])
+    assert made.inputs.shape == (10, PIXELS)
+    assert made.targets.argmax(dim=1).tolist() == labels[:10].tolist()
+    assert made.targets.sum().item() == 10
+    assert made.targets.shape == (10, CLASSES)
+    torch.testing.assert_close(made.inputs.mean(dim=0), torch.zeros(PIXELS), atol=1e-6, rtol=0)
+    torch.testing.assert_close(made.inputs[:, 1:].std(dim=0, correction=0), torch.ones(PIXELS - 1))
+    assert not made.inputs[:, 0].any(), "a pixel that is the same everywhere"
+    with pytest.raises(ValueError, match="holds 12 images; allowed: at least 13"):
+        make_problem(tmp_path / "images.npz", 13, [2])
