@@ -141,3 +141,30 @@ def sharpness_dataset(
             "hessian_top_step": ("hessian_top_measurement", np.asarray(steps)),
         },
     )
+
+
+def loss_dataset(
+    ratios: Mapping[tuple[str, int, int, float], float], *, status: Sequence[str] | None = None, updates: int = 100
+) -> xr.Dataset:
+    """A dataset as collected, of runs (optimizer, batch size, seed, lr) with their ratio of final to initial loss."""
+    optimizer, batch, seed, lr = (np.asarray(column) for column in zip(*ratios, strict=True))
+    count, final = len(ratios), 2.5 * np.asarray(list(ratios.values()))
+    labels = {key: ("run", np.full(count, key, object)) for key in ("model", "dataset", "loss", "schedule", "budget")}
+    return xr.Dataset(
+        {
+            "train_loss": (("run", "losses_measurement"), np.stack([np.full(count, 2.5), final], axis=1)),
+            "final_train_loss": ("run", final),
+            "status": ("run", np.asarray(status or ["completed"] * count, object)),
+            "n_steps": ("run", np.full(count, updates)),
+        },
+        {
+            "run": np.asarray([f"{index:016x}" for index in range(count)], object),
+            **labels,
+            "optimizer": ("run", optimizer.astype(object)),
+            "lr": ("run", lr),
+            "batch_size": ("run", batch),
+            "full_batch": ("run", np.zeros(count, bool)),
+            "seed": ("run", seed),
+            "losses_step": ("losses_measurement", [0, updates]),
+        },
+    )

@@ -10,9 +10,10 @@ import numpy as np
 import pytest
 import xarray as xr
 
-from stepscape.analysis.bootstrap import Interval, nested_bootstrap
+from stepscape.analysis.bootstrap import Interval, nested_bootstrap, nested_slope
 from stepscape.analysis.edge import EdgeRule, sharpness_ratio
-from stepscape.analysis.grouping import configurations
+from stepscape.analysis.grouping import configurations, differing
+from stepscape.analysis.pairs import full_batch_gaps
 from stepscape.analysis.verdicts import judge_study
 from stepscape.claims import Judgement, within
 from stepscape.claims.hovers_at_threshold import HoversAtThreshold
@@ -87,6 +88,90 @@ def test_bootstrap_is_a_function_of_its_seed() -> None:
 def test_bootstrap_refuses_values_without_groups(values: list[float], groups: list[str]) -> None:
     with pytest.raises(ValueError, match="a group for each"):
         nested_bootstrap(values, groups)
+
+
+# -------------------------------------------------------------------------------------------------------- nested slope
+
+
+def _points(random: np.random.Generator, copies: int, slope: float) -> tuple[list[float], list[float], list[int]]:
+    """Three x, `copies` configurations at each and three seeds in each; configurations differ more than seeds."""
+    x = np.repeat(np.log([0.4, 0.57, 0.8]), copies)
+    y = slope * x[:, None] + _hierarchy(random, len(x), 3, 0.02, 0.005)
+    return np.repeat(x, 3).tolist(), y.ravel().tolist(), np.repeat(np.arange(len(x)), 3).tolist()
+
+
+@pytest.mark.parametrize(("copies", "least", "most"), [(1, 0.69, 0.83), (2, 0.86, 0.96), (10, 0.90, 0.98)])
+def test_coverage_of_the_nested_slope(copies: int, least: float, most: float) -> None:
+    random = np.random.default_rng(4)
+    found = [nested_slope(*_points(random, copies, -1.0), resamples=600, seed=index) for index in range(400)]
+    coverage = np.mean([interval.low <= -1 <= interval.high for interval in found])
+    print(f"{3 * copies} groups of 3: covered {coverage:.3f}")
+    assert least <= coverage <= most
+
+
+def test_nested_slope_is_that_of_least_squares() -> None:
+    x, y, groups = _points(np.random.default_rng(5), 2, -1.0)
+    found = nested_slope(x, y, groups)
+    assert found.value == pytest.approx(np.polyfit(x, y, 1)[0], rel=1e-12)
+    assert found.low < found.value < found.high
+
+
+def test_nested_slope_of_exact_data_whatever_is_drawn() -> None:
+    """Resamples of one x alone have no slope; the others must all have the one that there is."""
+    x = [1000.0, 1000.0, 1001.0, 1001.0]
+    found = nested_slope(x, [-3 * value for value in x], [0, 0, 1, 1])
+    assert (found.value, found.low, found.high) == pytest.approx((-3, -3, -3), rel=1e-12)
+
+
+@pytest.mark.parametrize(("x", "y"), [([], []), ([1.0, 1.0], [1.0, 2.0]), ([1.0, 2.0], [1.0])])
+def test_nested_slope_refuses_what_has_none(x: list[float], y: list[float]) -> None:
+    with pytest.raises(ValueError, match="a y for each, and two x"):
+        nested_slope(x, y, ["a"] * len(x))
+
+
+# -------------------------------------------------------------------------------------------------------------- pairs
+
+
+def _batches(sizes: list[int], seeds: int = 2) -> xr.Dataset:
+    """Runs at two learning rates, each on the full batch of 100 and on smaller ones."""
+    rows = [(lr, size, seed) for lr in (0.1, 0.2) for size in [*sizes, 100] for seed in range(seeds)]
+    lr, size, seed = (np.asarray(column) for column in zip(*rows, strict=True))
+    ds = sharpness_dataset(np.ones((len(rows), 1)), steps=[0], updates=1, lr=lr.tolist(), seed=seed.tolist())
+    return ds.assign_coords(batch_size=("run", size), full_batch=("run", size == 100))
+
+
+def test_gaps_are_between_runs_that_are_alike() -> None:
+    ds = _batches([8, 32])
+    value = 1000 * ds.lr.values + 10 * ds.seed.values + np.log2(ds.batch_size.values)
+    gaps = full_batch_gaps(ds, value)
+    expected = [np.log2(100 / 8)] * 2 + [np.log2(100 / 32)] * 2
+    np.testing.assert_allclose(gaps.values, expected * 2, rtol=1e-12)
+    assert len(set(gaps.groups)) == 4, "two learning rates, two batch sizes"
+    assert gaps.groups[0] == gaps.groups[1] != gaps.groups[2]
+
+
+def test_gaps_leave_out_what_has_no_partner() -> None:
+    ds = _batches([8])
+    value = np.where(ds.full_batch, 1.0, 0.25)
+    value[0] = nan
+    lonely = ds.isel(run=[index for index in range(8) if index != 6])  # the full batch at lr 0.2, seed 0
+    assert full_batch_gaps(lonely, np.delete(value, 6)).values == [0.75, 0.75]
+    assert full_batch_gaps(ds.isel(run=~ds.full_batch.values), np.ones(4)).values == []
+
+
+def test_mean_of_gaps_is_the_nested_one() -> None:
+    ds = _batches([8], seeds=3)
+    value = np.random.default_rng(0).standard_normal(ds.sizes["run"])
+    gaps = full_batch_gaps(ds, value)
+    assert gaps.mean(0.9) == nested_bootstrap(gaps.values, gaps.groups, confidence=0.9)
+
+
+def test_settings_that_differ() -> None:
+    ds = _batches([8, 32])
+    assert differing(ds, ()) == ["batch_size", "full_batch", "lr"]
+    assert differing(ds, ("lr", "full_batch")) == ["batch_size"]
+    assert differing(ds.isel(run=[0, 1]), ()) == []
+    assert configurations(ds, ("batch_size", "full_batch"))[0] == configurations(ds, ("batch_size", "full_batch"))[2]
 
 
 # --------------------------------------------------------------------------------------------------------- the ratio
