@@ -90,11 +90,12 @@ def _survived(ds: xr.Dataset, values: np.ndarray) -> np.ndarray:
 def _scaling(
     ds: xr.Dataset, locate: Callable[[Sequence[float], Sequence[float]], Located], values: np.ndarray
 ) -> BatchScaling:
-    grids: dict[int, dict[int, list[tuple[float, float]]]] = defaultdict(lambda: defaultdict(list))
+    grids: dict[int, dict[int, dict[float, float]]] = defaultdict(lambda: defaultdict(dict))
     for size, seed, lr, value in zip(ds.batch_size.values, ds.seed.values, ds.lr.values, values, strict=True):
-        grids[int(size)][int(seed)].append((float(lr), float(value)))
+        grids[int(size)][int(seed)][float(lr)] = float(value)  # runs that observe other things are alike
     found = {
-        size: [locate(*zip(*grids[size][seed], strict=True)) for seed in sorted(grids[size])] for size in sorted(grids)
+        size: [locate(list(grid), list(grid.values())) for _, grid in sorted(grids[size].items())]
+        for size in sorted(grids)
     }
     sides = {size: [place.censored for place in places if place.censored] for size, places in found.items()}
     return BatchScaling(

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 from math import hypot, sqrt
 
 import numpy as np
 
-from stepscape.analysis.bootstrap import Interval
+from stepscape.analysis.bootstrap import Interval, nested_bootstrap
 
 
 @dataclass(frozen=True)
@@ -42,6 +42,25 @@ def mean_over_seeds(values: Sequence[float]) -> Estimate:
     if len(values) < 2:
         raise ValueError(f"{len(values)} values; at least two, or there is no spread to see")
     return Estimate(float(np.mean(values)), float(np.std(values, ddof=1)) / sqrt(len(values)), len(values) - 1)
+
+
+def mean_over_runs(values: Sequence[float], groups: Sequence[Hashable], confidence: float = 0.95) -> Interval:
+    """The mean over runs: nested over configurations and seeds; Student's over the seeds of one configuration.
+
+    Args:
+        values: (n,), one a run.
+        groups: the configuration of each run, (n,).
+        confidence: the interval's level.
+
+    Returns:
+        The mean and its interval.
+
+    Raises:
+        ValueError: there are no values, or a single one.
+    """
+    if len(set(groups)) > 1:
+        return nested_bootstrap(values, groups, confidence=confidence)
+    return mean_over_seeds(values).interval(confidence)
 
 
 def fit_slope(x: Sequence[float], y: Sequence[float]) -> Estimate:

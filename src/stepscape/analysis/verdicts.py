@@ -33,7 +33,7 @@ def _judge(entry: Entry[Claim], ds: xr.Dataset) -> dict[str, Any]:
     found = entry.member.judge(ds)
     return {
         "id": entry.id,
-        "statement": entry.member.statement,
+        "statement": entry.member.statement_on(ds),
         "criterion": entry.member.criterion,
         "value": found.value,
         "low": found.low,

@@ -45,6 +45,13 @@ def within(low: float, high: float, bounds: tuple[float, float]) -> Verdict:
     return "not_supported" if high < bounds[0] or low > bounds[1] else "undecided"
 
 
+def above(low: float, high: float, bound: float) -> Verdict:
+    """The verdict of an interval on a lower bound: all of it above, none of it above, or neither."""
+    if low > bound:
+        return "supported"
+    return "not_supported" if high <= bound else "undecided"
+
+
 class Claim(Member):
     """The base of all claims. Its fields are fixed before a study runs; they are never tuned until it passes."""
 
@@ -62,6 +69,10 @@ class Claim(Member):
     def statement(self) -> str:
         """The claim in one sentence."""
         raise NotImplementedError
+
+    def statement_on(self, ds: xr.Dataset) -> str:
+        """The statement, with what it holds for on a dataset, such as the loss and the budget, where that matters."""
+        return self.statement
 
     @property
     def criterion(self) -> str:

@@ -125,7 +125,7 @@ def assemble(study: Study, runs: Sequence[Run], trajectories: Sequence[xr.Datase
 
 
 def axes(study: Study, runs: Sequence[Run]) -> dict[str, Any]:
-    """Coordinates on `run`: its id, labels of members, learning rate, batch size, seed, and every field that varies."""
+    """Coordinates on `run`: id, labels of members, budget, learning rate, batch size, seed, each field that varies."""
     found: dict[str, Any] = {"run": ("run", np.asarray([run.id for run in runs], object), {"long_name": "run id"})}
     for role in ROLES:
         labels = [study.labels[role, getattr(run, role)] for run in runs]
@@ -133,6 +133,8 @@ def axes(study: Study, runs: Sequence[Run]) -> dict[str, Any]:
         found[role] = ("run", np.asarray(labels, object), {"long_name": role})
         if labels != names:
             found[f"{role}_name"] = ("run", np.asarray(names, object), {"long_name": f"{role}, without its fields"})
+    budgets = [run.budget.words for run in runs]
+    found["budget"] = ("run", np.asarray(budgets, object), {"long_name": "how long it was to train"})
     rates = [np.nan if run.lr is None else run.lr for run in runs]
     found["lr"] = ("run", np.asarray(rates), {"long_name": "learning rate"})
     found["batch_size"] = ("run", np.asarray([run.batch for run in runs]), {"long_name": "samples in one batch"})

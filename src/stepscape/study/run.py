@@ -36,6 +36,11 @@ class Budget:
             raise PydanticCustomError("budget", "exactly one of `steps`, `epochs`, `samples`")
         return self
 
+    @property
+    def words(self) -> str:
+        """The budget as a reader says it, such as `100 steps`."""
+        return next(f"{value} {unit}" for unit in ("steps", "epochs", "samples") if (value := getattr(self, unit)))
+
     def updates(self, train_size: int, batch_size: int) -> int:
         """Number of updates T of a run with these sizes."""
         if self.epochs is not None:
