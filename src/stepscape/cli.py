@@ -159,7 +159,7 @@ def _draw(options: argparse.Namespace) -> int:
     entry = next((entry for entry in study.figures if entry.id == options.figure), None)
     if entry is None:
         raise StepscapeError(f"{study.path}: no figure {options.figure!r}; it has {[e.id for e in study.figures]}")
-    figure = entry.member.draw(pick(study, entry, open_study(paths.study(study.name)).load()))
+    figure = entry.member.draw(pick(study, entry, open_study(paths.study(study.name))).load())
     for ending in ("svg", "png"):
         write_atomically(paths.figure(study.name, entry.id, ending), rendered(figure, ending))
     return 0

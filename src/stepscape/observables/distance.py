@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 @member("distance")
 class Distance(Observable):
-    """|theta_s - theta_0|, the Euclidean distance from the parameters that the run started from."""
+    """The Euclidean distance |theta_s - theta_0| from the parameters that the run started from."""
 
     def variables(self, run: Run) -> tuple[Variable, ...]:
         return (Variable("distance", "distance from the start", dtype=run.dtype, summary=True),)
