@@ -51,6 +51,9 @@ def show_status(names: Sequence[str], results: str | None) -> int:
         claims = read_json(paths.claims(study.name))
         if claims:
             console.print(_verdict_table(claims["claims"]))
+            for claim in claims["claims"]:
+                if claim["value"] is not None and claim["reason"]:
+                    console.print(f"  {claim['id']}: {claim['reason']}", highlight=False, markup=False, soft_wrap=True)
         for figure in study.figures:
             path = paths.figure(study.name, figure.id, "png")
             if path.exists():
