@@ -56,7 +56,7 @@ def panels(ds: xr.Dataset, height: float, width: float, *, sharey: bool = True) 
     keys = [key for key in _keys(ds) if len(set(ds[key].values.tolist())) > 1] or ["optimizer"]
     rows = list(zip(*(ds[key].values.tolist() for key in keys), strict=True))
     groups = list(dict.fromkeys(rows))
-    columns = min(len(groups), _COLUMNS)
+    columns = 2 if len(groups) == 4 else min(len(groups), _COLUMNS)
     lines = -(-len(groups) // columns)
     figure, axes = plt.subplots(
         lines, columns, figsize=(columns * width, lines * height), sharex=True, sharey=sharey, squeeze=False

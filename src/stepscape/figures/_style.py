@@ -54,9 +54,9 @@ def legend_below(ax: Axes, title: str) -> None:
         title=title,
         loc="upper center",
         bbox_to_anchor=(0.5, -0.2),
-        ncols=min(len(entries), 4),
+        ncols=min(len(entries), 5),
         columnspacing=1.0,
-        handlelength=1.5,
+        handlelength=1.0,
     )
 
 
@@ -66,6 +66,7 @@ def finish(axes: Sequence[Axes], xlabel: str, ylabel: str) -> None:
 
     for ax in axes:
         ax.set_xlabel(xlabel)
+        ax.tick_params(labelbottom=True)  # panels that share an axis would have none above the last row
         ax.set_ylabel(ylabel)
         if not ax.get_subplotspec().is_first_col():  # type: ignore[union-attr]
             ax.set_ylabel("")

@@ -22,7 +22,7 @@ class LossCurves(Figure):
     """Training loss against steps: thin every measurement, thick a running median; one seed, a colour a learning rate.
 
     A circle marks where the sharpness was first measured at its stability threshold or above; a cross, where a run
-    diverged.
+    diverged, at the upper end of the axis, which ends a little above the runs that did not.
     """
 
     window: Annotated[Count, describe("length of the running median", "measurements")] = 31
@@ -31,6 +31,8 @@ class LossCurves(Figure):
         return (("losses",),)
 
     def draw(self, ds: xr.Dataset) -> Drawing:
+        import numpy as np
+
         from stepscape.figures._panels import panels
         from stepscape.figures._style import finish, legend_below, ordered_colors, style
 
@@ -38,9 +40,13 @@ class LossCurves(Figure):
             figure, parts = panels(ds, 3.6, 4.0, sharey=False)
             for panel in parts:
                 colors = ordered_colors([lr for lr, _ in panel.by_lr()])
+                ceiling = _ceiling(panel.ds)
                 for lr, runs in panel.by_lr():
-                    self._draw_run(panel.ax, runs.isel(run=[int(runs.seed.values.argmin())]), lr, colors[lr])
+                    run = runs.isel(run=[int(runs.seed.values.argmin())])
+                    self._draw_run(panel.ax, run, lr, colors[lr], ceiling)
                 panel.ax.set(title=panel.title, yscale="log")
+                if np.isfinite(ceiling) and panel.ax.get_ylim()[1] > ceiling:
+                    panel.ax.set_ylim(top=ceiling)
                 legend_below(panel.ax, "learning rate")
                 _plain_ticks(panel.ax)
             finish([panel.ax for panel in parts], "step", "training loss")
@@ -53,7 +59,9 @@ class LossCurves(Figure):
             )
         return figure
 
-    def _draw_run(self, ax: Axes, run: xr.Dataset, lr: float, color: tuple[float, float, float]) -> None:
+    def _draw_run(
+        self, ax: Axes, run: xr.Dataset, lr: float, color: tuple[float, float, float], ceiling: float
+    ) -> None:
         import numpy as np
 
         losses = run.train_loss.isel(run=0)
@@ -64,7 +72,15 @@ class LossCurves(Figure):
         smooth = _running_median(values, self.window)
         ax.plot(steps, smooth, color=color, linewidth=1.8, label=f"{lr:g}")
         if len(steps):
-            _mark(ax, run, steps, smooth, color)
+            _mark(ax, run, steps, np.fmin(smooth, ceiling), color)
+
+
+def _ceiling(ds: xr.Dataset) -> float:
+    """Where the axis ends: a little above all losses of runs that did not diverge; NaN where all did."""
+    import numpy as np
+
+    kept = ds.train_loss.values[ds.status.values != "diverged"]
+    return 1.5 * float(np.nanmax(kept)) if np.isfinite(kept).any() else float("nan")
 
 
 def _running_median(values: np.ndarray, window: int) -> np.ndarray:
@@ -82,7 +98,7 @@ def _mark(ax: Axes, run: xr.Dataset, steps: np.ndarray, values: np.ndarray, colo
     from stepscape.analysis.edge import EdgeRule, sharpness_ratio
 
     if str(run.status.values[0]) == "diverged":
-        ax.plot(steps[-1], values[-1], marker="x", color=color, markersize=8, markeredgewidth=2)
+        ax.plot(steps[-1], values[-1], marker="x", color=color, markersize=8, markeredgewidth=2, clip_on=False)
     if not {"hessian_eigenvalue", "preconditioned_eigenvalue"} & set(run.data_vars):
         return
     ratio = sharpness_ratio(run)
