@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.figure import Figure as Drawing
 
 _SETTINGS: dict[Any, Any] = {
     "axes.titlelocation": "left",
@@ -40,6 +42,13 @@ def ordered_colors(values: Sequence[float]) -> dict[float, tuple[float, float, f
     shades = sns.color_palette("viridis_r", as_cmap=True)
     step = 0.7 / max(len(values) - 1, 1)
     return {value: tuple(shades(0.25 + step * i)[:3]) for i, value in enumerate(sorted(values))}
+
+
+def head(figure: Drawing, title: str, explanation: str) -> None:
+    """A title over all panels, and below it how to read them, broken into lines that fit the figure."""
+    letters = int(13.5 * figure.get_figwidth())
+    lines = [line for text in (title, explanation) for line in textwrap.wrap(text, letters)]
+    figure.suptitle("\n".join(lines), x=0.01, ha="left", fontsize="medium")
 
 
 def legend_below(ax: Axes, title: str) -> None:

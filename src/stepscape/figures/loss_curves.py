@@ -34,29 +34,25 @@ class LossCurves(Figure):
         import numpy as np
 
         from stepscape.figures._panels import panels
-        from stepscape.figures._style import finish, legend_below, ordered_colors, style
+        from stepscape.figures._style import finish, head, legend_below, ordered_colors, style
 
         with style():
             figure, parts = panels(ds, 3.6, 4.0, sharey=False)
             for panel in parts:
                 colors = ordered_colors([lr for lr, _ in panel.by_lr()])
-                ceiling = _ceiling(panel.ds)
+                floor, ceiling = _limits(panel.ds)
                 for lr, runs in panel.by_lr():
                     run = runs.isel(run=[int(runs.seed.values.argmin())])
                     self._draw_run(panel.ax, run, lr, colors[lr], ceiling)
                 panel.ax.set(title=panel.title, yscale="log")
-                if np.isfinite(ceiling) and panel.ax.get_ylim()[1] > ceiling:
-                    panel.ax.set_ylim(top=ceiling)
+                if (panel.ds.status == "diverged").any() and np.isfinite(ceiling):
+                    panel.ax.set_ylim(floor, ceiling)
                 legend_below(panel.ax, "learning rate")
                 _plain_ticks(panel.ax)
             finish([panel.ax for panel in parts], "step", "training loss")
             marks = "circle: sharpness first measured at its threshold or above; cross: diverged"
-            figure.suptitle(
-                f"{ds.attrs.get('title', 'Training loss')}\nthin: every step, thick: median of {self.window}; {marks}",
-                x=0.01,
-                ha="left",
-                fontsize="medium",
-            )
+            explanation = f"thin: every step, thick: median of {self.window}; {marks}"
+            head(figure, ds.attrs.get("title", "Training loss"), explanation)
         return figure
 
     def _draw_run(
@@ -75,12 +71,13 @@ class LossCurves(Figure):
             _mark(ax, run, steps, np.fmin(smooth, ceiling), color)
 
 
-def _ceiling(ds: xr.Dataset) -> float:
-    """Where the axis ends: a little above all losses of runs that did not diverge; NaN where all did."""
+def _limits(ds: xr.Dataset) -> tuple[float, float]:
+    """Where an axis ends that shows all losses of runs that did not diverge; NaN where all did."""
     import numpy as np
 
     kept = ds.train_loss.values[ds.status.values != "diverged"]
-    return 1.5 * float(np.nanmax(kept)) if np.isfinite(kept).any() else float("nan")
+    kept = kept[np.isfinite(kept) & (kept > 0)]
+    return (float(kept.min()) / 1.3, 1.5 * float(kept.max())) if len(kept) else (float("nan"), float("nan"))
 
 
 def _running_median(values: np.ndarray, window: int) -> np.ndarray:

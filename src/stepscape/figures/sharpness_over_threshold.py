@@ -34,21 +34,18 @@ class SharpnessOverThreshold(Figure):
 
     def draw(self, ds: xr.Dataset) -> Drawing:
         from stepscape.figures._panels import panels
-        from stepscape.figures._style import finish, style
+        from stepscape.figures._style import finish, head, style
 
         with style():
             figure, parts = panels(ds, 3.8, 4.0)
             for panel in parts:
                 self._draw_panel(panel)
             finish([panel.ax for panel in parts], "step", "sharpness / threshold")
-            figure.suptitle(
-                f"{ds.attrs.get('title', 'Sharpness over its threshold')}\n"
-                f"line: median over seeds, band: least to largest; "
-                f"grey: {self.low:g} to {self.high:g} of the stability threshold; judged right of the dotted line",
-                x=0.01,
-                ha="left",
-                fontsize="medium",
+            explanation = (
+                f"line: median over seeds, band: least to largest; grey: {self.low:g} to {self.high:g} of the "
+                "stability threshold; judged right of the dotted line"
             )
+            head(figure, ds.attrs.get("title", "Sharpness over its threshold"), explanation)
         return figure
 
     def _draw_panel(self, panel: Panel) -> None:
