@@ -77,8 +77,8 @@ def make_plan(studies: Sequence[Study]) -> Plan:
 def plan_packs(runs: Iterable[Run]) -> list[Pack]:
     """Groups runs into packs.
 
-    The target is an eighth of all the work, as a power of two so that it seldom moves, but not so short that starting a
-    process would be the main cost, nor so long that much is lost with a job.
+    The target is an eighth to a quarter of all the work, as a power of two so that it seldom moves, but not so short
+    that starting a process would be the main cost, nor so long that much is lost with a job.
 
     Args:
         runs: the runs, each once.
@@ -89,7 +89,7 @@ def plan_packs(runs: Iterable[Run]) -> list[Pack]:
     line = sorted(((_address(run), cost(run), run) for run in runs), key=itemgetter(0))
     if not line:
         return []
-    target = 2.0 ** math.floor(math.log2(_total(line) / _PIECES))
+    target = 2.0 ** math.ceil(math.log2(_total(line) / _PIECES))
     pieces = _halve(line, min(max(target, _SHORTEST), _LONGEST))
     return [Pack(tuple(run for _, _, run in piece)) for piece in pieces]
 

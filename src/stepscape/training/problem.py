@@ -9,7 +9,6 @@ from math import prod
 
 import torch
 from torch import Tensor, nn
-from torch.func import functional_call
 
 from stepscape.curvature import Operator, hvp
 from stepscape.datasets import Data, Dataset
@@ -56,29 +55,32 @@ class Problem:
         data = _load(run.dataset)
         self.train = self._samples(data.train_inputs, data.train_targets)
         self.test = self._samples(data.test_inputs, data.test_targets)
-        self._module = run.model.build(run.dataset.input_shape, run.dataset.outputs)
-        self._shapes = {name: tuple(value.shape) for name, value in self._module.named_parameters()}
-        self.sizes = [prod(shape) for shape in self._shapes.values()]
+        self._module = self._build()
+        named = dict(self._module.named_parameters())
+        self._shapes = [tuple(value.shape) for value in named.values()]
+        self._slots = [_emptied(self._module, name) for name in named]
+        self.sizes = [prod(shape) for shape in self._shapes]
 
     def _samples(self, inputs: object, targets: object) -> Samples:
         return Samples(
             torch.as_tensor(inputs).to(self.device, self.dtype), torch.as_tensor(targets).to(self.device, self.dtype)
         )
 
+    def _build(self) -> nn.Module:
+        return self.run.model.build(self.run.dataset.input_shape, self.run.dataset.outputs)
+
     def initial(self) -> Tensor:
         """The parameters (P,) that the run starts from: a function of model and seed, not of the learning rate."""
-        module: nn.Module = self._module.double()
+        module = self._build().double()
         self.run.model.initialise(module, generator(self.run.seed, "initialisation"))
         flat = torch.cat([value.detach().reshape(-1) for value in module.parameters()])
         return flat.to(self.device, self.dtype)
 
     def outputs(self, theta: Tensor, inputs: Tensor) -> Tensor:
         """Outputs (n, C) of the network with parameters theta (P,)."""
-        pieces = theta.split(self.sizes)
-        parameters = {
-            name: piece.view(shape) for (name, shape), piece in zip(self._shapes.items(), pieces, strict=True)
-        }
-        result: Tensor = functional_call(self._module, parameters, (inputs,))
+        for (owner, name), piece, shape in zip(self._slots, theta.split(self.sizes), self._shapes, strict=True):
+            owner.__dict__[name] = piece.view(shape)
+        result: Tensor = self._module(inputs)
         return result
 
     def loss_on(self, samples: Samples) -> Callable[[Tensor], Tensor]:
@@ -101,6 +103,24 @@ class Problem:
         """Loss and accuracy of theta (P,) on `samples`."""
         outputs = self.outputs(theta, samples.inputs)
         return self.evaluation(outputs, self.run.loss(outputs, samples.targets), samples)
+
+
+def _emptied(module: nn.Module, path: str) -> tuple[nn.Module, str]:
+    """The place of a parameter in its module, made free for plain tensors.
+
+    `torch.func.functional_call` would do this and undo it in every call, which takes as long as a small network itself.
+
+    Args:
+        module: the network.
+        path: the parameter's name in it.
+
+    Returns:
+        The submodule that the parameter belongs to, and its name there.
+    """
+    owner, _, name = path.rpartition(".")
+    holder = module.get_submodule(owner)
+    del holder._parameters[name]
+    return holder, name
 
 
 @lru_cache(maxsize=8)
