@@ -39,7 +39,9 @@ class Panel:
             yield float(lr), self.ds.isel(run=np.flatnonzero(same))
 
 
-def panels(ds: xr.Dataset, height: float, width: float, *, sharey: bool = True) -> tuple[Drawing, list[Panel]]:
+def panels(
+    ds: xr.Dataset, height: float, width: float, *, sharey: bool = True, within: tuple[str, ...] = ()
+) -> tuple[Drawing, list[Panel]]:
     """Splits a dataset into panels of a new figure.
 
     Args:
@@ -47,19 +49,21 @@ def panels(ds: xr.Dataset, height: float, width: float, *, sharey: bool = True) 
         height: of one panel, in inches.
         width: of one panel, in inches.
         sharey: whether all panels have one vertical axis.
+        within: what else, besides learning rate and seed, varies inside a panel; each panel then has axes of its own.
 
     Returns:
         The figure and its panels, in the order of the dataset.
     """
     import matplotlib.pyplot as plt
 
-    keys = [key for key in _keys(ds) if len(set(ds[key].values.tolist())) > 1] or ["optimizer"]
+    varying = [key for key in _keys(ds) if key not in within and len(set(ds[key].values.tolist())) > 1]
+    keys = varying or ["optimizer"]
     rows = list(zip(*(ds[key].values.tolist() for key in keys), strict=True))
     groups = list(dict.fromkeys(rows))
     columns = 2 if len(groups) == 4 else min(len(groups), _COLUMNS)
     lines = -(-len(groups) // columns)
     figure, axes = plt.subplots(
-        lines, columns, figsize=(columns * width, lines * height), sharex=True, sharey=sharey, squeeze=False
+        lines, columns, figsize=(columns * width, lines * height), sharex=not within, sharey=sharey, squeeze=False
     )
     for unused in axes.flat[len(groups) :]:
         unused.remove()

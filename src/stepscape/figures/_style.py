@@ -51,19 +51,20 @@ def head(figure: Drawing, title: str, explanation: str) -> None:
     figure.suptitle("\n".join(lines), x=0.01, ha="left", fontsize="medium")
 
 
-def legend_below(ax: Axes, title: str) -> None:
+def legend_below(ax: Axes, title: str, columns: int = 5) -> None:
     """A legend under an axes, where it covers no data.
 
     Args:
         ax: the axes.
         title: stands over the entries.
+        columns: entries side by side, at most.
     """
     _, entries = ax.get_legend_handles_labels()
     ax.legend(
         title=title,
         loc="upper center",
         bbox_to_anchor=(0.5, -0.2),
-        ncols=min(len(entries), 5),
+        ncols=min(len(entries), columns),
         columnspacing=1.0,
         handlelength=1.0,
     )
