@@ -39,8 +39,8 @@ lint: ## check style, types and rules only
 lock: ## pin the newest versions that fit pyproject.toml, in envs/
 	@envs/build lock
 
-pictures: run ## put the figures of the first sweep into docs/pictures, where README.md shows them
-	cp results/studies/first_sweep/figures/*.png docs/pictures/
+pictures: run ## put the figures of the quickstart into docs/pictures, where README.md shows them
+	cp results/studies/quickstart/figures/*.png docs/pictures/
 
 clean: ## remove .venv, .snakemake and caches; results/ stays
 	rm -rf .venv .snakemake .hypothesis .mypy_cache .pytest_cache .ruff_cache build dist src/*.egg-info
