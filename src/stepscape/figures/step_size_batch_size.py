@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
-from fractions import Fraction
-from typing import TYPE_CHECKING, Annotated
+import textwrap
+from typing import TYPE_CHECKING, Annotated, Self
 
+from pydantic import model_validator
+from pydantic_core import PydanticCustomError
+
+from stepscape.errors import StepscapeError
 from stepscape.fields import PositiveReal, describe
 from stepscape.figures import Figure
 from stepscape.registry import member
@@ -20,30 +24,47 @@ if TYPE_CHECKING:
     from stepscape.figures._panels import Panel
     from stepscape.study.run import Run
 
-_LARGEST = 4096  # of a fraction's terms on an axis
-_FITS = (("largest stable", "black", "o"), ("best", "#d9a400", "s"))
+_FITS = (("largest stable lr", "black", "o", 0.85), ("best lr", "#d9a400", "s", 1.18))
+"""What is fitted, its colour, its marker, and where in a column its arrow stands, so that neither hides the other."""
+
+_DIVERGED = 1e3
+"""log(final / initial loss) that stands for a run that diverged: past the end of all colours."""
+
+_LETTERS = 42
+"""In a line of the legend: a legend wider than its panel would push the panels together."""
 
 
 @member("step_size_batch_size", source="arXiv:2006.09092; arXiv:1811.03600")
 class StepSizeBatchSize(Figure):
     """Final over initial training loss for every learning rate and batch size, median over seeds.
 
-    White is the stability boundary: blue trained, red did not; crosses mark where runs diverged. Points are the
-    largest stable and the best learning rate, median and range over seeds, as `stable_lr_exponent` finds them; lines
-    are their fits, with exponent and 95 % interval. A batch size whose boundary lies beyond the grid is left out of a
-    fit and named.
+    White is the stability boundary: blue trained, red did not; a cross marks where a seed diverged, which counts as
+    above all colours. Points are the largest stable and the best learning rate, median and range over seeds, as
+    `stable_lr_exponent` finds them; lines are their fits, with exponent and 95 % interval. A batch size where one lies
+    beyond the grid is left out of its fit, named, and has an arrow at that end.
     """
 
-    least: Annotated[PositiveReal, describe("where the colours end below", "initial losses")] = 1 / 160
-    most: Annotated[PositiveReal, describe("where the colours end above", "initial losses")] = 30.0
+    least: Annotated[PositiveReal, describe("where the colours end below, under 1", "initial losses")] = 1 / 160
+    most: Annotated[PositiveReal, describe("where the colours end above, over 1", "initial losses")] = 30.0
+
+    @model_validator(mode="after")
+    def _is_around_one(self) -> Self:
+        if not self.least < 1 < self.most:
+            raise PydanticCustomError("limits", "`least` below 1 and `most` above it, where white is")
+        return self
 
     def needs(self, run: Run) -> tuple[tuple[str, ...], ...]:
         return (("losses",),)
 
     def draw(self, ds: xr.Dataset) -> Drawing:
+        import numpy as np
+
         from stepscape.figures._panels import panels
         from stepscape.figures._style import finish, head, style
 
+        ds = ds.isel(run=np.flatnonzero(np.isfinite(ds.lr.values)))
+        if not ds.sizes["run"]:
+            raise StepscapeError("step_size_batch_size: no run has a learning rate; narrow `where`")
         with style():
             figure, parts = panels(ds, 4.8, 4.4, sharey=False, within=("batch_size",))
             colors = [self._draw_panel(panel) for panel in parts]
@@ -51,7 +72,11 @@ class StepSizeBatchSize(Figure):
             bar = figure.colorbar(colors[0], ax=[panel.ax for panel in parts], extend="both", shrink=0.6)
             _label_colors(bar.ax, self.least, self.most)
             bar.set_label("final / initial training loss")
-            explanation = "white: the stability boundary; crosses: diverged; points: median and range over seeds"
+            explanation = "white: the stability boundary; points: median and range over seeds"
+            if (ds.status == "diverged").any():
+                explanation += "; crosses: a seed diverged"
+            if any(np.ma.is_masked(mesh.get_array()) for mesh in colors):
+                explanation += "; grey: not run"
             head(figure, ds.attrs.get("title", "Step size against batch size"), explanation)
         return figure
 
@@ -60,40 +85,49 @@ class StepSizeBatchSize(Figure):
         import seaborn as sns
         from matplotlib.colors import TwoSlopeNorm
 
-        from stepscape.analysis.batch_scaling import best_scaling, log_loss_ratio, stable_scaling
+        from stepscape.analysis.batch_scaling import best_scaling, stable_scaling
         from stepscape.figures._style import legend_below
+        from stepscape.figures._ticks import grid_ticks
 
         ax, ds = panel.ax, panel.ds
         sizes, rates = np.unique(ds.batch_size.values), np.unique(ds.lr.values)
-        medians, diverged = _cells(ds, log_loss_ratio(ds), sizes, rates)
+        medians, diverged = _cells(ds, sizes, rates)
         colors = sns.color_palette("vlag", as_cmap=True).with_extremes(bad="0.75")
         norm = TwoSlopeNorm(0, np.log(self.least), np.log(self.most))
-        mesh = ax.pcolormesh(_borders(sizes), _borders(rates), medians, cmap=colors, norm=norm)
+        borders = _borders(rates)
+        mesh = ax.pcolormesh(_borders(sizes), borders, np.ma.masked_invalid(medians), cmap=colors, norm=norm)
         rows, columns = np.nonzero(diverged)
-        ax.plot(sizes[columns], rates[rows], "x", color="0.3", markersize=4)
-        for (name, color, marker), scaling in zip(_FITS, (stable_scaling(ds), best_scaling(ds)), strict=True):
-            _draw_scaling(ax, scaling, name, color, marker)
+        ax.plot(sizes[columns], rates[rows], "x", color="black", markersize=5)
         ax.set(xscale="log", yscale="log", title=panel.title)
-        _power_ticks(ax, sizes, rates)
-        if ax.get_legend_handles_labels()[1]:
-            legend_below(ax, "", columns=1)
+        for (name, color, marker, aside), scaling in zip(_FITS, (stable_scaling(ds), best_scaling(ds)), strict=True):
+            _draw_fit(ax, scaling, color)
+            _draw_seeds(ax, scaling, _said(name, scaling), color, marker)
+            _draw_arrows(ax, scaling, (borders[0], borders[-1]), color, aside)
+        grid_ticks(ax.xaxis, sizes.tolist())
+        grid_ticks(ax.yaxis, rates.tolist())
+        legend_below(ax, "", columns=1)
         return mesh
 
 
-def _cells(
-    ds: xr.Dataset, log_ratio: np.ndarray, sizes: np.ndarray, rates: np.ndarray
-) -> tuple[np.ndarray, np.ndarray]:
-    """Median log ratio over seeds, (lr, batch size), NaN where no run is left; and whether any diverged."""
+def _cells(ds: xr.Dataset, sizes: np.ndarray, rates: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Median over seeds of log(final / initial loss), (lr, batch size), NaN where none ran; where any diverged."""
     import numpy as np
 
+    from stepscape.analysis.batch_scaling import log_loss_ratio
+
+    try:
+        ratios = log_loss_ratio(ds)
+    except ValueError as error:
+        raise StepscapeError(f"step_size_batch_size: {error}") from None
+    ratios = np.nan_to_num(ratios, nan=_DIVERGED, posinf=_DIVERGED, neginf=-_DIVERGED)
     medians = np.full((len(rates), len(sizes)), np.nan)
     diverged = np.zeros(medians.shape, dtype=bool)
     for row, rate in enumerate(rates):
         for column, size in enumerate(sizes):
             here = (ds.lr.values == rate) & (ds.batch_size.values == size)
-            kept = log_ratio[here][np.isfinite(log_ratio[here])]
-            medians[row, column] = np.median(kept) if len(kept) else np.nan
-            diverged[row, column] = bool((ds.status.values[here] == "diverged").any())
+            if here.any():
+                medians[row, column] = np.median(ratios[here])
+                diverged[row, column] = (ds.status.values[here] == "diverged").any()
     return medians, diverged
 
 
@@ -108,32 +142,31 @@ def _borders(centres: np.ndarray) -> np.ndarray:
     )
 
 
-def _draw_scaling(ax: Axes, scaling: BatchScaling, name: str, color: str, marker: str) -> None:
+def _draw_fit(ax: Axes, scaling: BatchScaling, color: str) -> None:
+    """The least-squares line; it passes through the mean of the points."""
     import numpy as np
 
-    sizes = np.asarray(list(scaling.log_lr), dtype=float)
-    if not len(sizes):
+    if scaling.exponent is None:
         return
-    logs = [np.asarray(found) for found in scaling.log_lr.values()]
-    middle = np.array([np.median(found) for found in logs])
-    spread = np.exp([[np.median(f) for f in logs], [f.min() for f in logs], [f.max() for f in logs]])
-    bars = [spread[0] - spread[1], spread[2] - spread[0]]
-    label = f"{name} lr"
-    exponent = scaling.exponent
-    if exponent is not None:
-        interval = exponent.interval()
-        label += f" ~ B^{interval.value:.2f} [{interval.low:.2f}, {interval.high:.2f}]"
-        line = middle.mean() + interval.value * (np.log(sizes) - np.log(sizes).mean())
-        ax.plot(sizes, np.exp(line), color=color, linewidth=1.6)
-    if scaling.censored:
-        label += f"; beyond the grid: B = {', '.join(str(size) for size in scaling.censored)}"
+    logs = np.log(list(scaling.log_lr))
+    middle = np.mean([np.median(seeds) for seeds in scaling.log_lr.values()])
+    line = np.exp(middle + scaling.exponent.value * (logs - logs.mean()))
+    ax.plot(list(scaling.log_lr), line, color=color, linewidth=1.6)
+
+
+def _draw_seeds(ax: Axes, scaling: BatchScaling, label: str, color: str, marker: str) -> None:
+    import numpy as np
+
+    seeds = [np.exp(logs) for logs in scaling.log_lr.values()]
+    middle = np.array([np.median(lrs) for lrs in seeds])
+    least, most = np.array([lrs.min() for lrs in seeds]), np.array([lrs.max() for lrs in seeds])
     ax.errorbar(
-        sizes,
-        spread[0],
-        yerr=bars,
-        marker=marker,
+        list(scaling.log_lr),
+        middle,
+        yerr=[middle - least, most - middle],
         label=label,
         color=color,
+        marker=marker,
         markeredgecolor="black",
         markersize=5,
         linestyle="none",
@@ -141,22 +174,43 @@ def _draw_scaling(ax: Axes, scaling: BatchScaling, name: str, color: str, marker
     )
 
 
-def _power_ticks(ax: Axes, sizes: np.ndarray, rates: np.ndarray) -> None:
-    """Ticks at the values of the grid, written as 1/16 rather than 0.0625."""
-    for axis, values in ((ax.xaxis, sizes), (ax.yaxis, rates)):
-        shown = values[:: 2 if len(values) > 8 else 1]
-        axis.set_ticks(shown, [_written(float(value)) for value in shown])
-        axis.set_ticks([], minor=True)
+def _draw_arrows(ax: Axes, scaling: BatchScaling, ends: tuple[float, float], color: str, aside: float) -> None:
+    for side, end, marker in (("left", ends[0], "v"), ("right", ends[1], "^")):
+        places = [size * aside for size, beyond in scaling.censored.items() if beyond == side]
+        if not places:  # what is empty and not clipped upsets the layout
+            continue
+        ax.plot(
+            places,
+            [end] * len(places),
+            marker,
+            color=color,
+            markeredgecolor="black",
+            markersize=7,
+            clip_on=False,
+            zorder=3,
+        )
 
 
-def _written(value: float) -> str:
-    simple = Fraction(value).limit_denominator(_LARGEST)
-    is_short = value <= _LARGEST and float(simple) == value and 1 in (simple.numerator, simple.denominator)
-    return str(simple) if is_short else f"{value:g}"
+def _said(name: str, scaling: BatchScaling) -> str:
+    """The legend's entry: exponent and interval, or why there is none; then the batch sizes left out."""
+    from stepscape.analysis.batch_scaling import FEWEST_BATCH_SIZES
+
+    if scaling.exponent is None:
+        said = f"{name}: no fit ({len(scaling.log_lr)} of {FEWEST_BATCH_SIZES} batch sizes)"
+    else:
+        interval = scaling.exponent.interval()
+        said = f"{name} ~ B^{interval.value:.2f} [{interval.low:.2f}, {interval.high:.2f}]"
+    for side, where in (("left", "below"), ("right", "above")):
+        sizes = [str(size) for size, beyond in scaling.censored.items() if beyond == side]
+        if sizes:
+            said += "\n" + textwrap.fill(f"{where} the grid at B = {', '.join(sizes)}", _LETTERS)
+    return said
 
 
 def _label_colors(ax: Axes, least: float, most: float) -> None:
     import numpy as np
 
-    values = [value for value in (0.01, 0.1, 1.0, 10.0) if least <= value <= most]
-    ax.set_yticks(np.log(values), [f"{value:g}" for value in values])
+    labels = {1 / 100: "1/100", 1 / 10: "1/10", 1.0: "1", 10.0: "10"}
+    shown = [value for value in labels if least <= value <= most]
+    ax.set_yticks(np.log(shown), [labels[value] for value in shown])
+    ax.set_yticks([], minor=True)

@@ -1,0 +1,42 @@
+"""Ticks at the values of a grid."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from fractions import Fraction
+from math import frexp, log
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from matplotlib.axis import Axis
+
+
+def grid_ticks(axis: Axis, values: Sequence[float], most: int = 8) -> None:
+    """Puts a tick at every value of a logarithmic grid, and labels those that are far enough apart.
+
+    Args:
+        axis: a logarithmic axis.
+        values: the grid, positive and ascending.
+        most: how many labels fit beside each other.
+    """
+    labelled = _spread(values, most)
+    axis.set_ticks(labelled, _written(labelled))
+    axis.set_ticks([value for value in values if value not in labelled], minor=True)
+    axis.set_ticklabels([""] * (len(values) - len(labelled)), minor=True)
+
+
+def _spread(values: Sequence[float], most: int) -> list[float]:
+    """The smallest, and each that is a 1 / `most` of the whole range above the one before."""
+    apart = log(values[-1] / values[0]) / most
+    kept = list(values[:1])
+    for value in values[1:]:
+        if log(value / kept[-1]) > apart * (1 - 1e-9):
+            kept.append(value)
+    return kept
+
+
+def _written(values: Sequence[float]) -> list[str]:
+    """Powers of two as 1/16 rather than 0.0625, if all are."""
+    if all(frexp(value)[0] == 0.5 for value in values):
+        return [str(Fraction(value)) for value in values]
+    return [f"{value:.3g}" for value in values]
