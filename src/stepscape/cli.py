@@ -74,6 +74,9 @@ def _add_jobs(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> 
     train = commands.add_parser("train-pack", help="job: trains what is missing of a pack")
     train.add_argument("pack")
     train.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto")
+    train.add_argument(
+        "--checkpoint-every", type=float, default=60.0, metavar="SECONDS", help="how often its state is saved"
+    )
     collect = commands.add_parser("collect", help="job: makes a study's dataset and table")
     judge = commands.add_parser("judge", help="job: judges a study's claims")
     draw = commands.add_parser("draw", help="job: draws a figure of a study")
@@ -116,9 +119,14 @@ def _reference(options: argparse.Namespace) -> int:
 
 
 def _train(options: argparse.Namespace) -> int:
-    from stepscape.training.pack import train_pack
+    from stepscape.training.pack import StoppedError, train_pack
 
-    return 0 if train_pack(options.pack, Paths(options.results), options.device) else 1
+    try:
+        complete = train_pack(options.pack, Paths(options.results), options.device, options.checkpoint_every)
+    except StoppedError as stopped:
+        print(stopped)
+        return 128 + stopped.signal
+    return 0 if complete else 1
 
 
 def _collect(options: argparse.Namespace) -> int:

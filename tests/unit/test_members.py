@@ -24,7 +24,7 @@ from stepscape.models.mlp import MLP
 from stepscape.observables._tracking import LEAST_TOL
 from stepscape.registry import find, make, members, names, settings
 from stepscape.study.run import Run
-from stepscape.training.objective import LaneObjective
+from stepscape.training.objective import SequentialObjective
 from stepscape.training.problem import DTYPES, Problem
 from stepscape.training.random import generator
 from tests.factories import LEAST_SQUARES, SMALL_DIGITS, make_run, normal, train
@@ -114,7 +114,7 @@ def test_an_mlp_with_the_teacher_s_weights_leaves_nothing_but_the_noise(noise: f
     problem = Problem(run, CPU)
     layers = made("dataset", "teacher", **TEACHER, noise=noise).weights()
     theta = torch.from_numpy(np.concatenate([np.append(layer, np.zeros(len(layer))) for layer in layers]))
-    train_loss, test_loss = (problem.evaluate(theta, samples).loss for samples in (problem.train, problem.test))
+    train_loss, test_loss = (problem.loss_on(samples)(theta).item() for samples in (problem.train, problem.test))
     assert test_loss < 1e-28, "test targets are without noise"
     degrees = TEACHER["train_size"] * TEACHER["outputs"]  # train_loss is noise^2 chi^2 / (2 train_size)
     chi_squared = train_loss * 2 * TEACHER["train_size"] / noise**2 if noise else degrees
@@ -551,17 +551,17 @@ def test_sharpness_is_that_of_the_dense_matrix(optimizer: str, batch_size: Any) 
     assert np.isnan(record.values["hessian_threshold"]).all() == run.optimizer.preconditions
 
 
-def _batches(run: Run, problem: Problem) -> list[LaneObjective]:
+def _batches(run: Run, problem: Problem) -> list[SequentialObjective]:
     """The batch of every update, the one that would follow the last included, from the stated law alone."""
     if run.batch_size == "full":
-        return [LaneObjective([problem], [problem.train])] * (run.updates + 1)
+        return [SequentialObjective([problem], [problem.train])] * (run.updates + 1)
     epoch = run.train_size // run.batch
     chosen = []
     for step in range(run.updates + 1):
         order = generator(run.seed, "batches", step // epoch).permutation(run.train_size)
         start = step % epoch * run.batch
         chosen.append(
-            LaneObjective([problem], [problem.train.pick(torch.from_numpy(order[start : start + run.batch]))])
+            SequentialObjective([problem], [problem.train.pick(torch.from_numpy(order[start : start + run.batch]))])
         )
     return chosen
 

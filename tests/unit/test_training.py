@@ -40,8 +40,8 @@ KEEP = {"parameters": {"every": 1}}
 
 
 def _indices(run: Run, steps: int) -> np.ndarray:
-    batches = Batches(run)
-    return np.stack([batches.indices(step).numpy() for step in range(steps)])
+    batches = Batches([run])
+    return np.stack([batches.indices(step)[0].numpy() for step in range(steps)])
 
 
 def test_an_epoch_is_a_permutation_whose_rest_is_dropped() -> None:
@@ -64,9 +64,9 @@ def test_batches_depend_on_the_seed_and_not_on_what_is_trained() -> None:
 
 def test_batches_may_be_asked_for_in_any_order() -> None:
     run = make_run(SMALL_DIGITS, batch_size=8)
-    forwards, batches = _indices(run, 15), Batches(run)
+    forwards, batches = _indices(run, 15), Batches([run])
     for step in (14, 0, 7, 7, 3):
-        assert np.array_equal(batches.indices(step).numpy(), forwards[step])
+        assert np.array_equal(batches.indices(step)[0].numpy(), forwards[step])
 
 
 def test_generators_differ_in_every_part_of_their_key() -> None:
@@ -97,9 +97,9 @@ def test_every_entry_is_of_its_step(batch_size: Any) -> None:
     assert record.updates == 9
     assert record.steps["parameters"] == record.steps["losses"] == list(range(10))
     np.testing.assert_array_equal(thetas[0], Problem(run, CPU).initial().numpy())
-    batches = Batches(run)
+    batches = Batches([run])
     for step in range(9):
-        rows = np.arange(4) if batch_size == "full" else batches.indices(step).numpy()
+        rows = np.arange(4) if batch_size == "full" else batches.indices(step)[0].numpy()
         expected = thetas[step] - run.lr * _gradient(run, thetas[step], rows)
         np.testing.assert_allclose(thetas[step + 1], expected, rtol=1e-12, atol=1e-14)
     losses = [0.5 * np.mean((data.train_inputs @ theta - data.train_targets[:, 0]) ** 2) for theta in thetas]
@@ -378,7 +378,7 @@ def test_a_pack_whose_runs_all_exist_trains_nothing(tmp_path: Path, monkeypatch:
     assert train_pack(pack.id, paths, "cpu")
     told = paths.receipt(pack.id).read_bytes()
     other = write_pack(paths, runs[:2])
-    monkeypatch.setattr(packing, "train_run", lambda *_: pytest.fail("it trained"))
+    monkeypatch.setattr(packing, "Group", None)  # whatever trains
     assert train_pack(pack.id, paths, "cpu")
     assert paths.receipt(pack.id).read_bytes() == told
     assert train_pack(other.id, paths, "cpu")
@@ -395,7 +395,7 @@ def test_a_failure_harms_no_neighbour_and_is_told(
     update = GradientDescent.update
 
     def broken(self: GradientDescent, objective: Any, theta: Any, state: Any, hyper: Any, random: Any) -> Any:
-        if random._seeds == [1]:
+        if 1 in random._seeds:
             raise ZeroDivisionError("a defect of a member")
         return update(self, objective, theta, state, hyper, random)
 

@@ -21,5 +21,5 @@ class Loss(Member):
     needs_classes: ClassVar[bool] = False
 
     def __call__(self, outputs: Tensor, targets: Tensor) -> Tensor:
-        """The loss, a scalar, of outputs (N, C) against targets (N, C)."""
+        """Losses (...) of outputs (..., N, C) against targets (..., N, C): a scalar for one network, or (lanes,)."""
         raise NotImplementedError

@@ -16,4 +16,4 @@ class MeanSquaredError(Loss):
     """1/(2N) sum over samples and outputs of (f - y)^2: half, summed over outputs, mean over samples."""
 
     def __call__(self, outputs: Tensor, targets: Tensor) -> Tensor:
-        return 0.5 * (outputs - targets).square().sum(dim=1).mean()
+        return 0.5 * (outputs - targets).square().sum(dim=-1).mean(dim=-1)

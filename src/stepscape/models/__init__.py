@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, ClassVar
 
 from stepscape.registry import Member
 
 if TYPE_CHECKING:
     import numpy as np
-    from torch import nn
+    from torch import Tensor, nn
 
 
 class Model(Member):
@@ -30,4 +31,23 @@ class Model(Member):
 
     def multiplications(self, input_shape: tuple[int, ...], outputs: int) -> int:
         """Multiplications of one forward pass of one sample: what the cost of a run is estimated from."""
+        raise NotImplementedError
+
+    @property
+    def has_lane_form(self) -> bool:
+        """Whether `lane_outputs` computes many networks at once."""
+        return type(self).lane_outputs is not Model.lane_outputs
+
+    def lane_outputs(self, parameters: Mapping[str, Tensor], inputs: Tensor) -> Tensor:
+        """What many networks of this model return, each with its own parameters and inputs, from batched products.
+
+        Optional: small networks on small batches then train several times faster, as lanes of one computation.
+
+        Args:
+            parameters: (lanes, *shape) of every parameter of the module, by name, in the module's order.
+            inputs: (lanes, N, *input_shape).
+
+        Returns:
+            Outputs (lanes, N, outputs); those of a lane must not depend on the others.
+        """
         raise NotImplementedError

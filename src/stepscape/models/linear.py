@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from math import prod
 from typing import TYPE_CHECKING, Annotated
 
 from stepscape.fields import Flag, describe
 from stepscape.models import Model
 from stepscape.models._initialisation import uniform_by_fan_in
+from stepscape.models._lanes import lane_linear
 from stepscape.registry import member
 
 if TYPE_CHECKING:
     import numpy as np
-    from torch import nn
+    from torch import Tensor, nn
 
 
 @member("linear")
@@ -35,3 +37,7 @@ class Linear(Model):
 
     def multiplications(self, input_shape: tuple[int, ...], outputs: int) -> int:
         return prod(input_shape) * outputs
+
+    def lane_outputs(self, parameters: Mapping[str, Tensor], inputs: Tensor) -> Tensor:
+        weight, *bias = parameters.values()
+        return lane_linear(inputs.flatten(2), weight, bias[0] if bias else None)

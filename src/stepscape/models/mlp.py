@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from itertools import pairwise
 from math import prod
 from typing import TYPE_CHECKING, Annotated, Literal
@@ -11,12 +12,13 @@ from pydantic import Field
 from stepscape.fields import Count, describe
 from stepscape.models import Model
 from stepscape.models._initialisation import standard_normal, uniform_by_fan_in
-from stepscape.models._ntk import ntk_linear
+from stepscape.models._lanes import lane_linear
+from stepscape.models._ntk import BIAS_SCALE, ntk_linear
 from stepscape.registry import member
 
 if TYPE_CHECKING:
     import numpy as np
-    from torch import nn
+    from torch import Tensor, nn
 
 
 @member("mlp")
@@ -71,3 +73,15 @@ class MLP(Model):
 
     def multiplications(self, input_shape: tuple[int, ...], outputs: int) -> int:
         return sum(fan_in * fan_out for fan_in, fan_out in self._widths(input_shape, outputs))
+
+    def lane_outputs(self, parameters: Mapping[str, Tensor], inputs: Tensor) -> Tensor:
+        tensors = list(parameters.values())
+        activation = self._activation()
+        hidden = inputs.flatten(2)
+        for number, (weight, bias) in enumerate(zip(tensors[::2], tensors[1::2], strict=True)):
+            if number:
+                hidden = activation(hidden)
+            if self.scaling == "ntk":
+                hidden, bias = hidden / weight.shape[-1] ** 0.5, BIAS_SCALE * bias
+            hidden = lane_linear(hidden, weight, bias)
+        return hidden

@@ -7,12 +7,10 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from stepscape.optimizers import State
 
-
-def counted(state: State) -> Tensor:
-    """The number of updates (lanes, 1), this one included."""
-    return state["updates"] + 1
+def ones(theta: Tensor) -> Tensor:
+    """The powers decay^0 (lanes, 1) in float64, for theta (lanes, P)."""
+    return theta.double().new_ones(len(theta), 1)
 
 
 def decayed(mean: Tensor, value: Tensor, decay: Tensor) -> Tensor:
@@ -20,6 +18,8 @@ def decayed(mean: Tensor, value: Tensor, decay: Tensor) -> Tensor:
     return decay.to(mean.dtype) * mean + (1 - decay).to(mean.dtype) * value
 
 
-def corrected(mean: Tensor, decay: Tensor, updates: Tensor) -> Tensor:
-    """The mean over (1 - decay^updates): the average of what was seen, though it started from zero."""
-    return mean / (1 - decay**updates).to(mean.dtype)
+def corrected(mean: Tensor, power: Tensor) -> Tensor:
+    """The mean over (1 - decay^t): the average of what was seen in t updates, though it started from zero."""
+    # The power (lanes, 1) is kept as a product, one factor an update: PyTorch's own power rounds the last elements of
+    # a tensor in another way, so that a run's numbers would depend on its lane.
+    return mean / (1 - power).to(mean.dtype)

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, ClassVar
 
 from stepscape.fields import Flag, Fraction, PositiveReal, describe
 from stepscape.optimizers import Optimizer
-from stepscape.optimizers._moments import corrected, counted, decayed
+from stepscape.optimizers._moments import corrected, decayed, ones
 from stepscape.registry import member
 
 if TYPE_CHECKING:
@@ -32,19 +32,19 @@ class Adam(Optimizer):
 
     def init(self, theta: Tensor) -> State:
         zeros = theta.new_zeros(theta.shape)
-        return {"updates": theta.double().new_zeros(len(theta), 1), "m": zeros, "v": zeros}
+        return {"beta1_power": ones(theta), "beta2_power": ones(theta), "m": zeros, "v": zeros}
 
     def _denominator(self, state: State, hyper: Hyper) -> Tensor:
         if not self.bias_correction:
             return state["v"].sqrt() + hyper["eps"].to(state["v"].dtype)
-        root = corrected(state["v"], hyper["beta2"], state["updates"]).sqrt()
-        correction = 1 - hyper["beta1"] ** state["updates"]
-        return (root + hyper["eps"].to(root.dtype)) * correction.to(root.dtype)
+        root = corrected(state["v"], state["beta2_power"]).sqrt()
+        return (root + hyper["eps"].to(root.dtype)) * (1 - state["beta1_power"]).to(root.dtype)
 
     def _observe(self, objective: Objective, theta: Tensor, state: State, hyper: Hyper) -> State:
         grad = objective.gradient(theta)
         return {
-            "updates": counted(state),
+            "beta1_power": state["beta1_power"] * hyper["beta1"],
+            "beta2_power": state["beta2_power"] * hyper["beta2"],
             "m": decayed(state["m"], grad, hyper["beta1"]),
             "v": decayed(state["v"], grad.square(), hyper["beta2"]),
         }

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, ClassVar
 
 from stepscape.fields import Flag, Fraction, PositiveReal, describe
 from stepscape.optimizers import Optimizer
-from stepscape.optimizers._moments import corrected, counted, decayed
+from stepscape.optimizers._moments import corrected, decayed, ones
 from stepscape.registry import member
 
 if TYPE_CHECKING:
@@ -28,15 +28,15 @@ class RMSProp(Optimizer):
     bias_correction: Annotated[Flag, describe("whether v is divided by 1 - beta2^t")] = True
 
     def init(self, theta: Tensor) -> State:
-        return {"updates": theta.double().new_zeros(len(theta), 1), "v": theta.new_zeros(theta.shape)}
+        return {"beta2_power": ones(theta), "v": theta.new_zeros(theta.shape)}
 
     def _denominator(self, state: State, hyper: Hyper) -> Tensor:
-        v = corrected(state["v"], hyper["beta2"], state["updates"]) if self.bias_correction else state["v"]
+        v = corrected(state["v"], state["beta2_power"]) if self.bias_correction else state["v"]
         return v.sqrt() + hyper["eps"].to(v.dtype)
 
     def _observe(self, objective: Objective, theta: Tensor, state: State, hyper: Hyper) -> State:
         return {
-            "updates": counted(state),
+            "beta2_power": state["beta2_power"] * hyper["beta2"],
             "v": decayed(state["v"], objective.gradient(theta).square(), hyper["beta2"]),
         }
 

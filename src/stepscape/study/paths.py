@@ -39,6 +39,10 @@ class Paths:
         """What went wrong in the last job that tried this pack."""
         return self.packs / f"{pack}.failed.json"
 
+    def checkpoint(self, pack: str) -> Path:
+        """The state of a pack in training, for a job that takes it up again."""
+        return self.root / "checkpoints" / f"{pack}.npz"
+
     @property
     def packs(self) -> Path:
         """Receipts, plans and failures of packs."""

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from functools import lru_cache
+
 import torch
 from torch import Tensor
 
@@ -10,18 +13,26 @@ from stepscape.training.random import generator
 
 
 class Batches:
-    """Batches of a run: a permutation keyed by (seed, epoch), cut into floor(N / B) batches; the rest is dropped."""
+    """The batches of runs of one batch size and one training-set size.
 
-    def __init__(self, run: Run) -> None:
-        self._run = run
-        self._per_epoch = run.train_size // run.batch
+    A permutation keyed by (seed, epoch) is cut into floor(N / B) batches; the rest of the samples is dropped.
+    """
+
+    def __init__(self, runs: Sequence[Run]) -> None:
+        self._seeds = [run.seed for run in runs]
+        self._size, self._batch = runs[0].train_size, runs[0].batch
         self._epoch = -1
-        self._order = torch.empty(0, dtype=torch.int64)
+        self._orders = torch.empty(0, dtype=torch.int64)
 
     def indices(self, step: int) -> Tensor:
-        """The samples (B,) of the update from `step` to `step` + 1."""
-        epoch, index = divmod(step, self._per_epoch)
+        """The samples (runs, B) of the update from `step` to `step` + 1."""
+        epoch, index = divmod(step, self._size // self._batch)
         if epoch != self._epoch:
-            order = generator(self._run.seed, "batches", epoch).permutation(self._run.train_size)
-            self._epoch, self._order = epoch, torch.from_numpy(order)
-        return self._order[index * self._run.batch : (index + 1) * self._run.batch]
+            self._epoch = epoch
+            self._orders = torch.stack([_order(seed, epoch, self._size) for seed in self._seeds])
+        return self._orders[:, index * self._batch : (index + 1) * self._batch]
+
+
+@lru_cache(maxsize=64)
+def _order(seed: int, epoch: int, size: int) -> Tensor:
+    return torch.from_numpy(generator(seed, "batches", epoch).permutation(size))

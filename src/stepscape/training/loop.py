@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import fields
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, fields
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -13,14 +13,15 @@ from torch import Tensor
 from stepscape.optimizers import Optimizer
 from stepscape.study.run import Run, Stop
 from stepscape.training.batches import Batches
-from stepscape.training.objective import LaneObjective
-from stepscape.training.problem import Problem
+from stepscape.training.lanes import LaneMode, lane_mode
+from stepscape.training.objective import LaneObjective, SequentialObjective, VectorisedObjective
+from stepscape.training.problem import Problem, Samples, pick_samples, stack_samples
 from stepscape.training.random import generator
 from stepscape.training.record import Record
-from stepscape.training.snapshot import Snapshot
+from stepscape.training.snapshot import Moment, Snapshot
 
 if TYPE_CHECKING:
-    from stepscape.optimizers import Hyper
+    from stepscape.optimizers import Hyper, State
 
 
 class KeyedRandom:
@@ -40,6 +41,147 @@ class KeyedRandom:
         return torch.from_numpy(np.stack(rows)).to(like.device, like.dtype)
 
 
+@dataclass(eq=False)
+class Lane:
+    """One run in training.
+
+    Attributes:
+        problem: its data, network and loss.
+        record: what was recorded so far, and how it ended.
+        memories: what its observables keep between measurements.
+        error: what an observable raised; the run ended there.
+    """
+
+    problem: Problem
+    record: Record
+    memories: dict[str, Mapping[str, Tensor]] = field(default_factory=dict)
+    error: Exception | None = None
+
+    @property
+    def run(self) -> Run:
+        """The run."""
+        return self.problem.run
+
+
+class Group:
+    """Runs that train together, all after the same number of updates.
+
+    Attributes:
+        lanes: those still in training.
+        step: updates done.
+        theta: parameters (rows, P); the first rows are the lanes', the others copies that fill the computation up.
+        state: what the optimizer keeps, (rows, ...) each.
+        noise: standard deviations (rows, 1) of what `branch_noise` adds in an update.
+    """
+
+    def __init__(self, lanes: Sequence[Lane], step: int, theta: Tensor, state: State, noise: Tensor) -> None:
+        """Lanes of one group of `lane_groups`, after `step` updates; `start` makes new ones."""
+        self.lanes = list(lanes)
+        self.step = step
+        self.theta, self.state, self.noise = theta, state, noise
+        self.mode: LaneMode = lane_mode(lanes[0].run, theta.device)
+        self.keep(range(len(lanes)))
+
+    @classmethod
+    def start(cls, runs: Sequence[Run], device: torch.device) -> Group:
+        """Runs of one group of `lane_groups` before their first update."""
+        lanes = [Lane(Problem(run, device), Record(run)) for run in runs]
+        theta = torch.stack([lane.problem.initial() for lane in lanes])
+        shares = torch.tensor([[run.branch_noise] for run in runs], dtype=torch.float64, device=device)
+        noise = shares * theta.double().square().mean(dim=1, keepdim=True).sqrt()
+        return cls(lanes, 0, theta, runs[0].optimizer.init(theta), noise)
+
+    @property
+    def _optimizer(self) -> Optimizer:
+        return self.lanes[0].run.optimizer
+
+    def keep(self, chosen: Sequence[int]) -> None:
+        """Goes on with these lanes alone, and the copies of the first that the computation needs."""
+        rows = [*chosen, *[chosen[0]] * self.mode.fill]
+        index = torch.tensor(rows, device=self.theta.device)
+        self.theta, self.noise = self.theta[index], self.noise[index]
+        self.state = {name: kept[index] for name, kept in self.state.items()}
+        self._rows = [self.lanes[row] for row in rows]
+        self.lanes = self._rows[: len(chosen)]
+        self._fixed = _scalars([lane.run.optimizer for lane in self._rows], self.theta.device)
+        self._batches = Batches([lane.run for lane in self._rows])
+        self._train = self._objective([lane.problem.train for lane in self._rows])
+        self._test = self._objective([lane.problem.test for lane in self._rows])
+
+    def advance(self) -> list[Lane]:
+        """Observes theta_s and updates the lanes that do not end there.
+
+        Returns:
+            The lanes that ended.
+        """
+        moment = self._moment()
+        snapshots = [Snapshot(moment, number) for number in range(len(self.lanes))]
+        self._observe(snapshots)
+        ended = self._ended(moment, snapshots)
+        if ended:
+            left = [number for number, lane in enumerate(self.lanes) if lane not in ended]
+            if not left:
+                self.lanes = []
+                return ended
+            self.keep(left)
+            moment = self._moment()
+        self._update(moment)
+        return ended
+
+    def _moment(self) -> Moment:
+        problems = [lane.problem for lane in self._rows]
+        return Moment(
+            problems, self.step, self.theta, self.state, self._hyper(), self._train, self._test, self._batch()
+        )
+
+    def _hyper(self) -> Hyper:
+        runs = [lane.run for lane in self._rows]
+        if runs[0].lr is None:
+            return self._fixed
+        rates = [(run.lr or 0.0) * run.schedule.factor(min(self.step, run.updates - 1), run.updates) for run in runs]
+        return {**self._fixed, "lr": torch.tensor(rates, dtype=torch.float64, device=self.theta.device).unsqueeze(1)}
+
+    def _batch(self) -> LaneObjective:
+        if self.lanes[0].run.is_full_batch:
+            return self._train
+        samples = [lane.problem.train for lane in self._rows]
+        indices = self._batches.indices(self.step)
+        if self.mode.name == "vectorised":
+            return VectorisedObjective(self.lanes[0].problem, pick_samples(samples, indices))
+        return self._objective([held.pick(chosen) for held, chosen in zip(samples, indices, strict=True)])
+
+    def _objective(self, samples: Sequence[Samples]) -> LaneObjective:
+        if self.mode.name == "vectorised":
+            return VectorisedObjective(self.lanes[0].problem, stack_samples(samples))
+        return SequentialObjective([lane.problem for lane in self._rows], samples)
+
+    def _observe(self, snapshots: Sequence[Snapshot]) -> None:
+        due = [observable for observable in self.lanes[0].run.observe if observable.is_due(self.step)]
+        for lane, snapshot in zip(self.lanes, snapshots, strict=True):
+            try:
+                for observable in due:
+                    memory = lane.memories.get(observable.name, {})
+                    values, lane.memories[observable.name] = observable.measure(snapshot, memory)
+                    lane.record.add(observable, self.step, values)
+            except (
+                Exception
+            ) as error:  # a defect of a member, or too little memory, is this lane's, not its neighbours'
+                lane.error = error
+
+    def _ended(self, moment: Moment, snapshots: Sequence[Snapshot]) -> list[Lane]:
+        is_finite = torch.linalg.vector_norm(moment.theta, torch.inf, dim=1).isfinite()
+        has_loss = moment.batch.value(moment.theta).isfinite()
+        facts = zip(self.lanes, snapshots, is_finite.tolist(), has_loss.tolist(), strict=False)
+        return [lane for lane, *held in facts if lane.error or _has_ended(lane.record, *held)]
+
+    def _update(self, moment: Moment) -> None:
+        random = KeyedRandom([lane.run.seed for lane in self._rows], self.step)
+        self.theta, self.state = self._optimizer.update(moment.batch, moment.theta, moment.state, moment.hyper, random)
+        if self.noise.any():
+            self.theta = self.theta + self.noise.to(self.theta.dtype) * random.normal("branch_noise", self.theta)
+        self.step += 1
+
+
 def train_run(run: Run, device: torch.device) -> Record:
     """Trains and observes one run.
 
@@ -50,67 +192,40 @@ def train_run(run: Run, device: torch.device) -> Record:
     Returns:
         What was recorded: entries for theta_0 to theta_T, fewer where it stopped or diverged.
     """
-    problem = Problem(run, device)
-    full = LaneObjective([problem], [problem.train])
-    batches = Batches(run)
-    theta = problem.initial().unsqueeze(0)
-    noise = run.branch_noise * theta.double().square().mean(dim=1, keepdim=True).sqrt()
-    state = run.optimizer.init(theta)
-    record = Record(run)
-    memories: dict[str, Mapping[str, Tensor]] = {}
-    for step in range(run.updates + 1):
-        record.updates = step
-        batch = full if run.is_full_batch else LaneObjective([problem], [problem.train.pick(batches.indices(step))])
-        hyper = _hyper(run, min(step, run.updates - 1), theta)
-        snapshot = Snapshot(run, step, theta, state, hyper, full, batch, problem)
-        _observe(snapshot, memories, record)
-        if _has_ended(snapshot, record) or step == run.updates:
-            break
-        random = KeyedRandom([run.seed], step)
-        theta, state = run.optimizer.update(batch, theta, state, hyper, random)
-        if run.branch_noise:
-            theta = theta + noise.to(theta.dtype) * random.normal("branch_noise", theta)
-    return record
+    group = Group.start([run], device)
+    (lane,) = group.lanes
+    while group.lanes:
+        group.advance()
+    if lane.error:
+        raise lane.error
+    return lane.record
 
 
-def _hyper(run: Run, step: int, theta: Tensor) -> Hyper:
-    values = _scalars(run.optimizer)
-    if run.lr is not None:
-        values["lr"] = run.lr * run.schedule.factor(step, run.updates)
+def _scalars(optimizers: Sequence[Optimizer], device: torch.device) -> Hyper:
+    names = [entry.name for entry in fields(optimizers[0])]  # type: ignore[arg-type]
+    columns = {name: [getattr(optimizer, name) for optimizer in optimizers] for name in names}
     return {
-        name: torch.full((len(theta), 1), value, dtype=torch.float64, device=theta.device)
-        for name, value in values.items()
+        name: torch.tensor(column, dtype=torch.float64, device=device).unsqueeze(1)
+        for name, column in columns.items()
+        if isinstance(column[0], float)
     }
 
 
-def _scalars(optimizer: Optimizer) -> dict[str, float]:
-    held = ((entry.name, getattr(optimizer, entry.name)) for entry in fields(optimizer))  # type: ignore[arg-type]
-    return {name: value for name, value in held if isinstance(value, float)}
-
-
-def _observe(snapshot: Snapshot, memories: dict[str, Mapping[str, Tensor]], record: Record) -> None:
-    for observable in snapshot.run.observe:
-        if observable.is_due(snapshot.step):
-            memory = memories.get(observable.name, {})
-            values, memories[observable.name] = observable.measure(snapshot, memory)
-            record.add(observable, snapshot.step, values)
-
-
-def _has_ended(snapshot: Snapshot, record: Record) -> bool:
-    run, step = snapshot.run, snapshot.step
-    if not bool(torch.isfinite(snapshot.lane).all()):
+def _has_ended(record: Record, snapshot: Snapshot, is_finite: bool, has_loss: bool) -> bool:
+    run, step = record.run, snapshot.step
+    record.updates = step
+    if not is_finite:
         record.status, record.reason = "diverged", f"a parameter is not finite after {step} updates"
         return True
-    if not bool(torch.isfinite(snapshot.batch.value(snapshot.lane)).all()):
+    if not has_loss:
         record.status, record.reason = "diverged", f"the loss is not finite after {step} updates"
         return True
-    if run.stop is None:
-        return False
-    record.status = "not_reached"
-    if step % run.stop.every == 0 and _is_met(run.stop, snapshot):
-        record.status, record.reason = "stopped", f"the stopping rule is met after {step} updates"
-        return True
-    return False
+    if run.stop is not None:
+        record.status = "not_reached"
+        if step % run.stop.every == 0 and _is_met(run.stop, snapshot):
+            record.status, record.reason = "stopped", f"the stopping rule is met after {step} updates"
+            return True
+    return step == run.updates
 
 
 def _is_met(stop: Stop, snapshot: Snapshot) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import socket
 import sys
 import time
@@ -9,65 +10,173 @@ import traceback
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from importlib.metadata import version
+from pathlib import Path
 from typing import Any
 
 import torch
 
 from stepscape import __version__
-from stepscape.store.files import sha256, write_json
+from stepscape.errors import StepscapeError, counted
+from stepscape.store.files import set_aside, sha256, write_json
 from stepscape.store.receipts import known, read_pack, write_receipt
 from stepscape.store.runfile import write_run
 from stepscape.study.paths import Paths
+from stepscape.study.plan import Pack
 from stepscape.study.run import Run
 from stepscape.study.spec import describe_run
-from stepscape.training.loop import train_run
+from stepscape.training.checkpoint import UnusableCheckpointError, read_checkpoint, write_checkpoint
+from stepscape.training.interrupts import deferred_interrupts
+from stepscape.training.lanes import lane_groups
+from stepscape.training.loop import Group, Lane
 from stepscape.training.platform import platform_record, prepare
+from stepscape.training.record import Record
 
 _PACKAGES = ("torch", "numpy", "xarray", "zarr")
 _TAIL = 15
 
 
-def train_pack(pack_id: str, paths: Paths, device_name: str) -> bool:
+class StoppedError(StepscapeError):
+    """A job was told to stop, and saved its state.
+
+    Attributes:
+        signal: the signal it was told by.
+    """
+
+    def __init__(self, message: str, number: int) -> None:
+        super().__init__(message)
+        self.signal = number
+
+
+def train_pack(pack_id: str, paths: Paths, device_name: str, checkpoint_every: float = 60.0) -> bool:
     """Trains what is missing of a pack and writes its receipt.
 
     Args:
         pack_id: the pack, whose plan lies under `paths`.
         paths: where results lie.
         device_name: `cpu`, `cuda` or `auto`.
+        checkpoint_every: seconds after which the state of what is in training is saved again.
 
     Returns:
         Whether all its runs are there; if not, the file of failures says what went wrong, and neighbours are published.
+
+    Raises:
+        StoppedError: SIGTERM or SIGINT came. The state is saved, and another job goes on from it.
     """
     pack = read_pack(paths, pack_id)
     device = prepare(device_name)
     paths.failures(pack_id).unlink(missing_ok=True)
-    missing = [run for run in pack.runs if not paths.run(run.id).exists()]
-    told = known(paths, {run.id for run in pack.runs} - {run.id for run in missing})
-    failures = []
-    for number, run in enumerate(missing, start=1):
-        try:
-            said = told[run.id] = _train(run, paths, device)
-        except Exception as error:  # a defect of a member is this run's, not its neighbours'
-            failures.append(_failure(run, error))
-        else:
-            print(f"{number}/{len(missing)} {run.id} {describe_run(run)}: {said['status']} ({said['seconds']:.2f} s)")
-    if failures:
-        _tell(pack_id, paths, device_name, failures)
+    job = _Job(pack, paths, device, checkpoint_every)
+    job.train()
+    paths.checkpoint(pack_id).unlink(missing_ok=True)
+    if job.failures:
+        _tell(pack_id, paths, device_name, job.failures)
         return False
-    write_receipt(paths, pack, told)
+    write_receipt(paths, pack, job.told)
     return True
 
 
-def _train(run: Run, paths: Paths, device: torch.device) -> dict[str, Any]:
-    started = time.perf_counter()
-    record = train_run(run, device)
-    path = paths.run(run.id)
-    write_run(record, path, platform_record(run, device))
+class _Job:
+    """The training of one pack.
+
+    Attributes:
+        told: what its receipt will say of each run.
+        failures: what went wrong.
+    """
+
+    def __init__(self, pack: Pack, paths: Paths, device: torch.device, checkpoint_every: float) -> None:
+        self._pack, self._paths, self._device = pack, paths, device
+        self._checkpoint_every = checkpoint_every
+        self._saved = time.monotonic()
+        self._waiting = {run.id: run for run in pack.runs if not paths.run(run.id).exists()}
+        self.told = known(paths, {run.id for run in pack.runs} - self._waiting.keys())
+        self.failures: list[dict[str, Any]] = []
+
+    def train(self) -> None:
+        """Trains all that is missing, first what a checkpoint holds."""
+        resumed = self._resumed()
+        if resumed:
+            self._train(*resumed)
+        for runs in lane_groups(list(self._waiting.values()), self._device):
+            self._train(Group.start(runs, self._device), 0.0)
+
+    def _resumed(self) -> tuple[Group, float] | None:
+        path = self._paths.checkpoint(self._pack.id)
+        if not path.exists():
+            return None
+        try:
+            group, seconds = read_checkpoint(self._pack, path, self._device)
+        except UnusableCheckpointError as error:
+            kept = set_aside(path, path.parent / "aside")
+            print(f"{path.name}: not used, {error}; it now lies in {kept.parent}, and its runs start anew", flush=True)
+            return None
+        left = [number for number, lane in enumerate(group.lanes) if lane.run.id in self._waiting]
+        if not left:
+            return None
+        group.keep(left)
+        print(f"going on after {group.step} updates with {counted(len(left), 'run')}", flush=True)
+        return group, seconds
+
+    def _train(self, group: Group, seconds: float) -> None:
+        """Trains a group to its end; where that fails as a whole, its lanes one by one."""
+        runs = [lane.run for lane in group.lanes]
+        try:
+            self._advance(group, seconds)
+        except StoppedError:
+            raise
+        except Exception as error:
+            left = [run for run in runs if run.id in self._waiting]
+            if len(runs) == 1:
+                self._fail(left[0], error)
+            else:
+                for run in left:
+                    self._train(Group.start([run], self._device), 0.0)
+
+    def _advance(self, group: Group, seconds: float) -> None:
+        with deferred_interrupts() as interrupts:
+            while group.lanes:
+                self._save_if_due(group, seconds, interrupts.signal)
+                started, lanes = time.perf_counter(), len(group.lanes)
+                ended = group.advance()
+                seconds += (time.perf_counter() - started) / lanes
+                for lane in ended:
+                    self._end(lane, seconds)
+
+    def _save_if_due(self, group: Group, seconds: float, stopped_by: int) -> None:
+        if not stopped_by and time.monotonic() - self._saved < self._checkpoint_every:
+            return
+        write_checkpoint(group, self._pack, seconds, self._paths.checkpoint(self._pack.id))
+        self._saved = time.monotonic()
+        if stopped_by:
+            name = signal.Signals(stopped_by).name
+            raise StoppedError(f"stopped by {name} after {group.step} updates; the next job goes on there", stopped_by)
+
+    def _end(self, lane: Lane, seconds: float) -> None:
+        run, path = lane.run, self._paths.run(lane.run.id)
+        started = time.perf_counter()
+        try:
+            if lane.error:
+                raise lane.error
+            write_run(lane.record, path, platform_record(run, self._device))
+        except Exception as error:
+            self._fail(run, error)
+            return
+        seconds += time.perf_counter() - started
+        del self._waiting[run.id]
+        self.told[run.id] = _said(path, lane.record, seconds)
+        done = f"{len(self.told)}/{len(self._pack.runs)}"
+        print(f"{done} {run.id} {describe_run(run)}: {lane.record.status} ({seconds:.2f} s)", flush=True)
+
+    def _fail(self, run: Run, error: Exception) -> None:
+        del self._waiting[run.id]
+        self.failures.append(_failure(run, error))
+
+
+def _said(path: Path, record: Record, seconds: float) -> dict[str, Any]:
     return {
         "sha256": sha256(path),
         "status": record.status,
         "updates": record.updates,
-        "seconds": round(time.perf_counter() - started, 3),
+        "seconds": round(seconds, 3),
         "finished": datetime.now(UTC).isoformat(timespec="seconds"),
         "host": socket.gethostname(),
         "versions": {"stepscape": __version__, **{name: version(name) for name in _PACKAGES}},
@@ -80,9 +189,19 @@ def _failure(run: Run, error: Exception) -> dict[str, Any]:
     return {
         "run": run.id,
         "fields": describe_run(run),
-        "error": f"{type(error).__name__}: {error}",
+        "error": f"{type(error).__name__}: {error}{_what_helps(error)}",
         "log_tail": lines[-_TAIL:],
     }
+
+
+def _what_helps(error: Exception) -> str:
+    too_little_memory = isinstance(error, MemoryError | torch.OutOfMemoryError) or "allocate memory" in str(error)
+    if not too_little_memory:
+        return ""
+    return (
+        "; too little memory: fewer jobs at once (`--cores`), more of it (`mem_mb` in the profile), "
+        "or a smaller training set or model; the run is tried again next time"
+    )
 
 
 def _tell(pack_id: str, paths: Paths, device: str, failures: Sequence[dict[str, Any]]) -> None:

@@ -12,6 +12,7 @@ import torch
 
 from stepscape.errors import StepscapeError
 from stepscape.study.run import Run
+from stepscape.training.lanes import lane_mode
 
 
 def prepare(device: str) -> torch.device:
@@ -48,7 +49,7 @@ def platform_record(run: Run, device: torch.device) -> dict[str, Any]:
         "torch": torch.__version__,
         "device": _device_model(device.type),
         "capability": torch.backends.cpu.get_cpu_capability(),
-        "lanes": "sequential",
+        "lanes": lane_mode(run, device).name,
         "dtype": run.dtype,
         "threads": torch.get_num_threads(),
     }

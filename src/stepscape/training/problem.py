@@ -2,32 +2,48 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from math import prod
 
+import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from stepscape.curvature import Operator, hvp
-from stepscape.datasets import Data, Dataset
+from stepscape.datasets import Dataset
 from stepscape.study.run import Run
-from stepscape.training.random import generator
+from stepscape.training.network import network_of
 
 DTYPES = {"float32": torch.float32, "float64": torch.float64}
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Samples:
-    """Inputs (n, *input_shape) and targets (n, outputs), on the device and in the dtype of the run."""
+    """Inputs (..., n, *input_shape) and targets (..., n, outputs), on the device and in the dtype of the run."""
 
     inputs: Tensor
     targets: Tensor
 
     def pick(self, indices: Tensor) -> Samples:
-        """Those at `indices` (B,)."""
+        """Those at `indices` (..., B), of samples without lanes."""
         return Samples(self.inputs[indices], self.targets[indices])
+
+
+def stack_samples(lanes: Sequence[Samples]) -> Samples:
+    """The samples of many lanes, (lanes, n, ...); samples that all lanes share are not copied."""
+    first = lanes[0]
+    if all(samples is first for samples in lanes):
+        held = (first.inputs, first.targets)
+        return Samples(*(tensor.expand(len(lanes), *tensor.shape) for tensor in held))
+    return Samples(torch.stack([each.inputs for each in lanes]), torch.stack([each.targets for each in lanes]))
+
+
+def pick_samples(lanes: Sequence[Samples], indices: Tensor) -> Samples:
+    """Each lane's samples at its own indices (lanes, B), stacked: (lanes, B, ...)."""
+    if all(samples is lanes[0] for samples in lanes):
+        return lanes[0].pick(indices)
+    return stack_samples([samples.pick(chosen) for samples, chosen in zip(lanes, indices, strict=True)])
 
 
 @dataclass(frozen=True)
@@ -45,43 +61,28 @@ class Problem:
         run: the run.
         train: the training set.
         test: the test set.
-        sizes: numbers of entries of the tensors that the flat parameters consist of, in order.
+        network: the network, which all runs of its kind share.
     """
 
     def __init__(self, run: Run, device: torch.device) -> None:
         self.run = run
         self.dtype = DTYPES[run.dtype]
         self.device = device
-        data = _load(run.dataset)
-        self.train = self._samples(data.train_inputs, data.train_targets)
-        self.test = self._samples(data.test_inputs, data.test_targets)
-        self._module = self._build()
-        named = dict(self._module.named_parameters())
-        self._shapes = [tuple(value.shape) for value in named.values()]
-        self._slots = [_emptied(self._module, name) for name in named]
-        self.sizes = [prod(shape) for shape in self._shapes]
+        self.train, self.test = _load(run.dataset, self.dtype, device)
+        self.network = network_of(run.model, run.dataset.input_shape, run.dataset.outputs)
 
-    def _samples(self, inputs: object, targets: object) -> Samples:
-        return Samples(
-            torch.as_tensor(inputs).to(self.device, self.dtype), torch.as_tensor(targets).to(self.device, self.dtype)
-        )
-
-    def _build(self) -> nn.Module:
-        return self.run.model.build(self.run.dataset.input_shape, self.run.dataset.outputs)
+    @property
+    def sizes(self) -> list[int]:
+        """Numbers of entries of the tensors that the flat parameters consist of, in order."""
+        return self.network.sizes
 
     def initial(self) -> Tensor:
         """The parameters (P,) that the run starts from: a function of model and seed, not of the learning rate."""
-        module = self._build().double()
-        self.run.model.initialise(module, generator(self.run.seed, "initialisation"))
-        flat = torch.cat([value.detach().reshape(-1) for value in module.parameters()])
-        return flat.to(self.device, self.dtype)
+        return self.network.initial(self.run.seed).to(self.device, self.dtype)
 
     def outputs(self, theta: Tensor, inputs: Tensor) -> Tensor:
         """Outputs (n, C) of the network with parameters theta (P,)."""
-        for (owner, name), piece, shape in zip(self._slots, theta.split(self.sizes), self._shapes, strict=True):
-            owner.__dict__[name] = piece.view(shape)
-        result: Tensor = self._module(inputs)
-        return result
+        return self.network.outputs(theta, inputs)
 
     def loss_on(self, samples: Samples) -> Callable[[Tensor], Tensor]:
         """The loss on `samples` as a function of theta (P,)."""
@@ -91,38 +92,24 @@ class Problem:
         """Products with the Hessian of the full training loss at theta (P,)."""
         return hvp(self.loss_on(self.train), theta)
 
-    def evaluation(self, outputs: Tensor, loss: Tensor, samples: Samples) -> Evaluation:
-        """What outputs (n, C) with that loss amount to."""
+    def evaluations(self, outputs: Tensor, losses: Tensor, targets: Tensor) -> list[Evaluation]:
+        """What outputs (lanes, n, C) with those losses (lanes,) against targets (lanes, n, C) amount to."""
         if not self.run.dataset.has_classes:
-            return Evaluation(float(loss), float("nan"))
-        hits = outputs.argmax(dim=1) == samples.targets.argmax(dim=1)
-        return Evaluation(float(loss), int(hits.sum()) / len(hits))
-
-    @torch.no_grad()
-    def evaluate(self, theta: Tensor, samples: Samples) -> Evaluation:
-        """Loss and accuracy of theta (P,) on `samples`."""
-        outputs = self.outputs(theta, samples.inputs)
-        return self.evaluation(outputs, self.run.loss(outputs, samples.targets), samples)
-
-
-def _emptied(module: nn.Module, path: str) -> tuple[nn.Module, str]:
-    """The place of a parameter in its module, made free for plain tensors.
-
-    `torch.func.functional_call` would do this and undo it in every call, which takes as long as a small network itself.
-
-    Args:
-        module: the network.
-        path: the parameter's name in it.
-
-    Returns:
-        The submodule that the parameter belongs to, and its name there.
-    """
-    owner, _, name = path.rpartition(".")
-    holder = module.get_submodule(owner)
-    del holder._parameters[name]
-    return holder, name
+            return [Evaluation(loss, float("nan")) for loss in losses.tolist()]
+        hits = (outputs.argmax(dim=-1) == targets.argmax(dim=-1)).sum(dim=-1)
+        return [
+            Evaluation(loss, count / outputs.shape[-2])
+            for loss, count in zip(losses.tolist(), hits.tolist(), strict=True)
+        ]
 
 
 @lru_cache(maxsize=8)
-def _load(dataset: Dataset) -> Data:
-    return dataset.load()
+def _load(dataset: Dataset, dtype: torch.dtype, device: torch.device) -> tuple[Samples, Samples]:
+    """The training and the test set, shared by all runs on them."""
+    data = dataset.load()
+
+    def tensor(values: np.ndarray) -> Tensor:
+        return torch.as_tensor(values).to(device, dtype)
+
+    train = Samples(tensor(data.train_inputs), tensor(data.train_targets))
+    return train, Samples(tensor(data.test_inputs), tensor(data.test_targets))

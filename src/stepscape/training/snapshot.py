@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -22,30 +22,64 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
+class Moment:
+    """All lanes after `step` updates. What is computed for one of them is computed for all, once.
+
+    Attributes:
+        problems: data, network and loss of each lane.
+        step: updates done.
+        theta: parameters (lanes, P).
+        state: the optimizer's state.
+        hyper: the hyper-parameters of the update about to be taken; after the last update of a lane, of that one.
+        train: the objective on the full training sets.
+        test: the objective on the test sets.
+        batch: the objective on the batches of the update about to be taken.
+    """
+
+    problems: Sequence[Problem]
+    step: int
+    theta: Tensor
+    state: State
+    hyper: Hyper
+    train: LaneObjective
+    test: LaneObjective
+    batch: LaneObjective
+
+    @cached_property
+    def preconditioner(self) -> Tensor | None:
+        """Diagonals (lanes, P) of the preconditioner of the update about to be taken; None where it is the identity."""
+        optimizer = self.problems[0].run.optimizer
+        return optimizer.preconditioner(self.batch, self.theta, self.state, self.hyper)
+
+
+@dataclass(frozen=True, eq=False)
 class Snapshot:
     """One run after `step` updates. What is computed from it is computed once, whoever asks.
 
     Attributes:
-        run: the run.
-        step: updates done.
-        lane: parameters (1, P).
-        state: the optimizer's state.
-        hyper: the hyper-parameters of the update about to be taken; after the last update, of that one.
-        full: the objective on the full training set.
-        batch: the objective on the batch of the update about to be taken.
-        problem: data, network and loss.
+        moment: the run and its neighbours.
+        lane: which of the lanes is the run.
     """
 
-    run: Run
-    step: int
-    lane: Tensor
-    state: State
-    hyper: Hyper
-    full: LaneObjective
-    batch: LaneObjective
-    problem: Problem
-    _shared: dict[Hashable, Any] = field(default_factory=dict, repr=False, compare=False)
+    moment: Moment
+    lane: int
+    _shared: dict[Hashable, Any] = field(default_factory=dict, repr=False)
+
+    @property
+    def problem(self) -> Problem:
+        """Data, network and loss."""
+        return self.moment.problems[self.lane]
+
+    @property
+    def run(self) -> Run:
+        """The run."""
+        return self.problem.run
+
+    @property
+    def step(self) -> int:
+        """Updates done."""
+        return self.moment.step
 
     def once(self, key: Hashable, compute: Callable[[], T]) -> T:
         """What `compute` returns, computed for the first observable that asks for `key` and shared with the others.
@@ -62,25 +96,25 @@ class Snapshot:
         found: T = self._shared[key]
         return found
 
-    @property
+    @cached_property
     def theta(self) -> Tensor:
         """Parameters (P,)."""
-        return self.lane[0]
+        return self.moment.theta[self.lane].clone()  # fresh memory is aligned, a row may not be
 
     @property
     def train(self) -> Evaluation:
         """Loss and accuracy on the full training set."""
-        return self.full.evaluations(self.lane)[0]
-
-    @cached_property
-    def test(self) -> Evaluation:
-        """Loss and accuracy on the test set."""
-        return self.problem.evaluate(self.theta, self.problem.test)
+        return self.moment.train.evaluations(self.moment.theta)[self.lane]
 
     @property
+    def test(self) -> Evaluation:
+        """Loss and accuracy on the test set."""
+        return self.moment.test.evaluations(self.moment.theta)[self.lane]
+
+    @cached_property
     def gradient(self) -> Tensor:
         """Gradient (P,) of the full training loss."""
-        return self.full.gradient(self.lane)[0]
+        return self.moment.train.gradient(self.moment.theta)[self.lane].clone()
 
     @cached_property
     def hessian(self) -> Operator:
@@ -90,15 +124,16 @@ class Snapshot:
     @cached_property
     def preconditioner(self) -> Tensor | None:
         """Diagonal (P,) of the preconditioner of the update about to be taken; None where it is the identity."""
-        diagonal = self.run.optimizer.preconditioner(self.batch, self.lane, self.state, self.hyper)
-        return None if diagonal is None else diagonal[0]
+        diagonal = self.moment.preconditioner
+        return None if diagonal is None else diagonal[self.lane].clone()
 
     @property
     def threshold(self) -> float | None:
-        """The largest stable lambda_1(P^-1 H) at the learning rate of `hyper`."""
-        if not self.run.optimizer.has_lr or float(self.hyper["lr"]) == 0:
+        """The largest stable lambda_1(P^-1 H) at the learning rate of the update about to be taken."""
+        if not self.run.optimizer.has_lr:
             return None
-        return self.run.optimizer.threshold(float(self.hyper["lr"]))
+        lr = float(self.moment.hyper["lr"][self.lane])
+        return self.run.optimizer.threshold(lr) if lr else None
 
     def random(self, purpose: str) -> np.random.Generator:
         """A generator keyed by (seed, purpose, step)."""
