@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Annotated, ClassVar, Self
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, ClassVar, Self
 
 from pydantic import model_validator
 from pydantic_core import PydanticCustomError
@@ -10,6 +12,9 @@ from pydantic_core import PydanticCustomError
 from stepscape.datasets import Data, Dataset
 from stepscape.fields import Count, Index, describe
 from stepscape.registry import member
+
+if TYPE_CHECKING:
+    import numpy as np
 
 IMAGES = 1797
 
@@ -42,13 +47,23 @@ class Digits(Dataset):
 
     def load(self) -> Data:
         import numpy as np
-        from sklearn.datasets import load_digits
 
         from stepscape.training.random import generator
 
-        images, labels = load_digits(return_X_y=True)
+        images, labels = _read()
         inputs = (images - images.mean(axis=0)) / images.std()
         targets = np.eye(10)[labels]
         order = generator(self.subset_seed, "subset").permutation(IMAGES)
         train, test = order[: self.train_size], order[IMAGES - self.test_size :]
         return Data(inputs[train], targets[train], inputs[test], targets[test])
+
+
+def _read() -> tuple[np.ndarray, np.ndarray]:
+    """The images (1797, 64) and labels (1797,), from scikit-learn's file: importing the package would take a second."""
+    import numpy as np
+
+    package = find_spec("sklearn")
+    assert package is not None
+    assert package.origin is not None
+    table = np.loadtxt(Path(package.origin).parent / "datasets" / "data" / "digits.csv.gz", delimiter=",")
+    return table[:, :-1], table[:, -1].astype(np.int64)

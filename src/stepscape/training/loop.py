@@ -103,10 +103,15 @@ class Group:
         self.state = {name: kept[index] for name, kept in self.state.items()}
         self._rows = [self.lanes[row] for row in rows]
         self.lanes = self._rows[: len(chosen)]
-        self._fixed = _scalars([lane.run.optimizer for lane in self._rows], self.theta.device)
+        self._problems = [lane.problem for lane in self._rows]
+        self._schedules = [(lane.run, lane.run.updates) for lane in self._rows]
+        self._hyper = _scalars([lane.run.optimizer for lane in self._rows], self.theta.device)
+        self._rates: list[float] = []
         self._batches = Batches([lane.run for lane in self._rows])
         self._train = self._objective([lane.problem.train for lane in self._rows])
         self._test = self._objective([lane.problem.test for lane in self._rows])
+        self._is_noisy = bool(self.noise.any())
+        self._first_end = min(0 if run.stop else updates for run, updates in self._schedules)
 
     def advance(self) -> list[Lane]:
         """Observes theta_s and updates the lanes that do not end there.
@@ -115,9 +120,8 @@ class Group:
             The lanes that ended.
         """
         moment = self._moment()
-        snapshots = [Snapshot(moment, number) for number in range(len(self.lanes))]
-        self._observe(snapshots)
-        ended = self._ended(moment, snapshots)
+        self._observe(moment)
+        ended = self._ended(moment)
         if ended:
             left = [number for number, lane in enumerate(self.lanes) if lane not in ended]
             if not left:
@@ -129,17 +133,17 @@ class Group:
         return ended
 
     def _moment(self) -> Moment:
-        problems = [lane.problem for lane in self._rows]
-        return Moment(
-            problems, self.step, self.theta, self.state, self._hyper(), self._train, self._test, self._batch()
-        )
+        hyper, batch = self._hyper_parameters(), self._batch()
+        return Moment(self._problems, self.step, self.theta, self.state, hyper, self._train, self._test, batch)
 
-    def _hyper(self) -> Hyper:
-        runs = [lane.run for lane in self._rows]
-        if runs[0].lr is None:
-            return self._fixed
-        rates = [(run.lr or 0.0) * run.schedule.factor(min(self.step, run.updates - 1), run.updates) for run in runs]
-        return {**self._fixed, "lr": torch.tensor(rates, dtype=torch.float64, device=self.theta.device).unsqueeze(1)}
+    def _hyper_parameters(self) -> Hyper:
+        if self._schedules[0][0].lr is None:
+            return self._hyper
+        rates = [_rate(run, min(self.step, updates - 1), updates) for run, updates in self._schedules]
+        if rates != self._rates:
+            column = torch.tensor(rates, dtype=torch.float64, device=self.theta.device).unsqueeze(1)
+            self._rates, self._hyper = rates, {**self._hyper, "lr": column}
+        return self._hyper
 
     def _batch(self) -> LaneObjective:
         if self.lanes[0].run.is_full_batch:
@@ -155,29 +159,36 @@ class Group:
             return VectorisedObjective(self.lanes[0].problem, stack_samples(samples))
         return SequentialObjective([lane.problem for lane in self._rows], samples)
 
-    def _observe(self, snapshots: Sequence[Snapshot]) -> None:
+    def _observe(self, moment: Moment) -> None:
         due = [observable for observable in self.lanes[0].run.observe if observable.is_due(self.step)]
-        for lane, snapshot in zip(self.lanes, snapshots, strict=True):
+        for number, lane in enumerate(self.lanes if due else ()):
+            snapshot = Snapshot(moment, number)
             try:
                 for observable in due:
                     memory = lane.memories.get(observable.name, {})
                     values, lane.memories[observable.name] = observable.measure(snapshot, memory)
                     lane.record.add(observable, self.step, values)
-            except (
-                Exception
-            ) as error:  # a defect of a member, or too little memory, is this lane's, not its neighbours'
+            except Exception as error:  # a defect of a member or too little memory: this lane's, not its neighbours'
                 lane.error = error
 
-    def _ended(self, moment: Moment, snapshots: Sequence[Snapshot]) -> list[Lane]:
-        is_finite = torch.linalg.vector_norm(moment.theta, torch.inf, dim=1).isfinite()
-        has_loss = moment.batch.value(moment.theta).isfinite()
-        facts = zip(self.lanes, snapshots, is_finite.tolist(), has_loss.tolist(), strict=False)
-        return [lane for lane, *held in facts if lane.error or _has_ended(lane.record, *held)]
+    def _ended(self, moment: Moment) -> list[Lane]:
+        losses = moment.batch.value(moment.theta)
+        if self.step < self._first_end and not any(lane.error for lane in self.lanes):
+            sums = moment.theta.sum(dim=1) + losses
+            if sums.isfinite().all():  # then so is all that was added up
+                return []
+        is_finite, has_loss = moment.theta.isfinite().all(dim=1).tolist(), losses.isfinite().tolist()
+        facts = zip(self.lanes, is_finite, has_loss, strict=False)
+        return [
+            lane
+            for number, (lane, *held) in enumerate(facts)
+            if lane.error or _has_ended(lane.record, Snapshot(moment, number), *held)
+        ]
 
     def _update(self, moment: Moment) -> None:
         random = KeyedRandom([lane.run.seed for lane in self._rows], self.step)
         self.theta, self.state = self._optimizer.update(moment.batch, moment.theta, moment.state, moment.hyper, random)
-        if self.noise.any():
+        if self._is_noisy:
             self.theta = self.theta + self.noise.to(self.theta.dtype) * random.normal("branch_noise", self.theta)
         self.step += 1
 
@@ -199,6 +210,10 @@ def train_run(run: Run, device: torch.device) -> Record:
     if lane.error:
         raise lane.error
     return lane.record
+
+
+def _rate(run: Run, step: int, updates: int) -> float:
+    return (run.lr or 0.0) * run.schedule.factor(step, updates)
 
 
 def _scalars(optimizers: Sequence[Optimizer], device: torch.device) -> Hyper:

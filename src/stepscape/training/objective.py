@@ -81,7 +81,7 @@ class _Point:
     @cached_property
     def evaluation(self) -> Evaluation:
         outputs, loss = (tensor.detach().unsqueeze(0) for tensor in self._forward)
-        return self._problem.evaluations(outputs, loss, self._samples.targets.unsqueeze(0))[0]
+        return self._problem.evaluations(outputs, loss, self._samples)[0]
 
     @cached_property
     def gradient(self) -> Tensor:
@@ -156,7 +156,7 @@ class _LanePoint:
 
     @cached_property
     def evaluations(self) -> list[Evaluation]:
-        return self._problem.evaluations(self.outputs.detach(), self.losses.detach(), self._samples.targets)
+        return self._problem.evaluations(self.outputs.detach(), self.losses.detach(), self._samples)
 
     @cached_property
     def gradient(self) -> Tensor:

@@ -9,6 +9,7 @@ import time
 import traceback
 from collections.abc import Sequence
 from datetime import UTC, datetime
+from functools import cache
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -179,8 +180,13 @@ def _said(path: Path, record: Record, seconds: float) -> dict[str, Any]:
         "seconds": round(seconds, 3),
         "finished": datetime.now(UTC).isoformat(timespec="seconds"),
         "host": socket.gethostname(),
-        "versions": {"stepscape": __version__, **{name: version(name) for name in _PACKAGES}},
+        "versions": _versions(),
     }
+
+
+@cache
+def _versions() -> dict[str, str]:
+    return {"stepscape": __version__, **{name: version(name) for name in _PACKAGES}}
 
 
 def _failure(run: Run, error: Exception) -> dict[str, Any]:

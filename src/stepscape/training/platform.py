@@ -29,7 +29,6 @@ def prepare(device: str) -> torch.device:
     """
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     torch.set_num_threads(1)
-    torch.use_deterministic_algorithms(True)
     torch.backends.cuda.matmul.allow_tf32 = False
     torch.backends.cudnn.allow_tf32 = False
     torch.backends.cudnn.benchmark = False
@@ -40,7 +39,10 @@ def prepare(device: str) -> torch.device:
         raise StepscapeError(
             f"{why}, but torch {torch.__version__} cannot use a GPU here; mend the installation, or say `device: cpu`"
         )
-    return torch.device("cuda" if usable and device != "cpu" else "cpu")
+    if not usable or device == "cpu":
+        return torch.device("cpu")  # with one thread every operation is deterministic
+    torch.use_deterministic_algorithms(True)  # takes a second, for it loads a compiler
+    return torch.device("cuda")
 
 
 def platform_record(run: Run, device: torch.device) -> dict[str, Any]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cached_property, lru_cache
 
 import numpy as np
 import torch
@@ -24,6 +24,11 @@ class Samples:
 
     inputs: Tensor
     targets: Tensor
+
+    @cached_property
+    def classes(self) -> Tensor:
+        """The class (..., n) of each sample, where targets are one-hot."""
+        return self.targets.argmax(dim=-1)
 
     def pick(self, indices: Tensor) -> Samples:
         """Those at `indices` (..., B), of samples without lanes."""
@@ -92,15 +97,12 @@ class Problem:
         """Products with the Hessian of the full training loss at theta (P,)."""
         return hvp(self.loss_on(self.train), theta)
 
-    def evaluations(self, outputs: Tensor, losses: Tensor, targets: Tensor) -> list[Evaluation]:
-        """What outputs (lanes, n, C) with those losses (lanes,) against targets (lanes, n, C) amount to."""
+    def evaluations(self, outputs: Tensor, losses: Tensor, samples: Samples) -> list[Evaluation]:
+        """What outputs (lanes, n, C) with those losses (lanes,) on samples (lanes, n, ...) amount to."""
         if not self.run.dataset.has_classes:
             return [Evaluation(loss, float("nan")) for loss in losses.tolist()]
-        hits = (outputs.argmax(dim=-1) == targets.argmax(dim=-1)).sum(dim=-1)
-        return [
-            Evaluation(loss, count / outputs.shape[-2])
-            for loss, count in zip(losses.tolist(), hits.tolist(), strict=True)
-        ]
+        hits = (outputs.argmax(dim=-1) == samples.classes).sum(dim=-1) / outputs.shape[-2]
+        return [Evaluation(*pair) for pair in zip(losses.tolist(), hits.tolist(), strict=True)]
 
 
 @lru_cache(maxsize=8)
