@@ -62,6 +62,13 @@ def _parser() -> argparse.ArgumentParser:
     verify.add_argument("path", type=Path)
     verify.set_defaults(run=_verify)
 
+    selftest = commands.add_parser(
+        "selftest", help="says whether runs have the same bytes here, whatever trains beside"
+    )
+    selftest.add_argument("studies", nargs="*", help="whose architectures are tried; default: those of the config")
+    selftest.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto")
+    selftest.set_defaults(run=_selftest)
+
     reference = commands.add_parser("reference", help="writes config/README.md and the schema from the code")
     reference.add_argument("--check", action="store_true", help="write nothing; status 1 if they are stale")
     reference.set_defaults(run=_reference)
@@ -110,6 +117,12 @@ def _verify(options: argparse.Namespace) -> int:
     from stepscape.store.verify import verify
 
     return verify(options.path)
+
+
+def _selftest(options: argparse.Namespace) -> int:
+    from stepscape import overview
+
+    return overview.show_selftest(options.studies, options.device)
 
 
 def _reference(options: argparse.Namespace) -> int:

@@ -40,6 +40,40 @@ def show_plan(names: Sequence[str], results: str | None) -> int:
     return 0
 
 
+def show_selftest(names: Sequence[str], device: str) -> int:
+    """Prints whether runs of the selected studies' architectures have the same bytes here, whatever trains beside them.
+
+    Args:
+        names: the studies; those of the configuration if none is named.
+        device: `cpu`, `cuda` or `auto`.
+
+    Returns:
+        The exit status: 1 if any came out otherwise.
+    """
+    from stepscape.training.platform import prepare
+    from stepscape.training.selftest import selftest
+
+    plan, _ = _selected(names, None)
+    prepared = prepare(device)
+    failed = 0
+    table = Table(box=None, pad_edge=False)
+    for column in ("model", "loss", "optimizer", "batch", "dtype", "lanes", "same bytes"):
+        table.add_column(column)
+    for outcome in selftest(plan.runs.values(), prepared):
+        run = outcome.run
+        verdict = f"[red]no: {', '.join(outcome.differing)}[/red]" if outcome.differing else "[green]yes[/green]"
+        failed += bool(outcome.differing)
+        model = f"{run.model.name} {run.model.parameter_count(run.dataset.input_shape, run.dataset.outputs)}"
+        table.add_row(model, run.loss.name, run.optimizer.name, str(run.batch), run.dtype, outcome.mode, verdict)
+    _console().print(table)
+    if failed:
+        print(
+            "On this machine a run's last bits depend on what trains beside it. Its results are right, but another "
+            "selection of runs may give other bytes: please report the table and the output of `stepscape --version`."
+        )
+    return 1 if failed else 0
+
+
 def show_status(names: Sequence[str], results: str | None) -> int:
     """Prints how far the selected studies are, their verdicts, and where their figures lie."""
     plan, paths = _selected(names, results)

@@ -77,7 +77,7 @@ def lane_groups(runs: Iterable[Run], device: torch.device) -> list[list[Run]]:
     groups: dict[Hashable, list[Run]] = {}
     for run in runs:
         sequential = lane_mode(run, device) == SEQUENTIAL
-        groups.setdefault(run.id if sequential else _shared_by_lanes(run), []).append(run)
+        groups.setdefault(run.id if sequential else shared_by_lanes(run), []).append(run)
     return [part for group in groups.values() for part in _parts(group, _most_lanes(group[0]))]
 
 
@@ -95,7 +95,8 @@ def _most_lanes(run: Run) -> int:
     return max(1, min(_MOST_LANES, int(_MOST_NUMBERS / (run.train_size * widest))))
 
 
-def _shared_by_lanes(run: Run) -> Hashable:
+def shared_by_lanes(run: Run) -> Hashable:
+    """What runs must agree in to be lanes of one computation."""
     dataset = run.dataset
     data = (dataset.train_size, dataset.test_size, dataset.input_shape, dataset.outputs, dataset.has_classes)
     return (data, run.model, run.loss, _fixed(run.optimizer), run.batch, run.dtype, run.observe)
