@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from sklearn.datasets import load_digits
 from torch import Tensor, nn
 from torch.func import functional_call
 
@@ -65,6 +66,10 @@ class Problem:
             optimizer.step()
         optimizer.zero_grad(set_to_none=True)
 
+    def copy(self) -> Problem:
+        """The same problem, whose parameters stay where they are."""
+        return Problem(deepcopy(self.module), self.inputs, self.targets)
+
     def double(self) -> Problem:
         """The same problem at the same point in float64."""
         return Problem(deepcopy(self.module).double(), self.inputs.double(), self.targets.double())
@@ -89,7 +94,25 @@ def make_problem(images: Path | None, samples: int, hidden: Sequence[int]) -> Pr
     standardised = (pixels - pixels.mean(axis=0)) / np.where(spread > 0, spread, 1)
     torch.manual_seed(0)
     targets = torch.from_numpy(np.eye(CLASSES, dtype=np.float32)[labels])
-    return Problem(_network(hidden), torch.from_numpy(standardised).float(), targets)
+    return Problem(_network(PIXELS, hidden), torch.from_numpy(standardised).float(), targets)
+
+
+def make_digits(samples: int, hidden: Sequence[int], *, centred: bool) -> Problem:
+    """A tanh network with PyTorch's own initialisation (seed 0) on scikit-learn's handwritten digits, in float32.
+
+    Args:
+        samples: how many images, the first ones.
+        hidden: widths of the hidden layers.
+        centred: whether each pixel's mean is subtracted, or only that of all; the scale is that of all.
+
+    Returns:
+        The problem at its initial parameters.
+    """
+    images, labels = load_digits(return_X_y=True)
+    pixels = images[:samples] - images[:samples].mean(axis=0 if centred else None)
+    torch.manual_seed(0)
+    targets = torch.from_numpy(np.eye(CLASSES, dtype=np.float32)[labels[:samples]])
+    return Problem(_network(pixels.shape[1], hidden), torch.from_numpy(pixels / pixels.std()).float(), targets)
 
 
 def _read(path: Path, samples: int) -> tuple[np.ndarray, np.ndarray]:
@@ -108,8 +131,8 @@ def _generated(samples: int) -> tuple[np.ndarray, np.ndarray]:
     return patterns[labels] + random.standard_normal((samples, PIXELS)), labels
 
 
-def _network(hidden: Sequence[int]) -> nn.Module:
+def _network(inputs: int, hidden: Sequence[int]) -> nn.Module:
     layers: list[nn.Module] = []
-    for fan_in, fan_out in pairwise([PIXELS, *hidden, CLASSES]):
+    for fan_in, fan_out in pairwise([inputs, *hidden, CLASSES]):
         layers += [nn.Linear(fan_in, fan_out), nn.Tanh()]
     return nn.Sequential(*layers[:-1])

@@ -16,9 +16,12 @@ import numpy as np
 import torch
 from scipy.sparse.linalg import LinearOperator, eigsh
 from torch import Tensor, nn
+from torch.utils.data import DataLoader, TensorDataset
 
 from benchmarks.problem import Problem
 from stepscape.curvature import hvp, top_eigenpairs
+
+_LOADED = 1000  # images in a batch of the code of arXiv:2103.00065
 
 
 @dataclass(frozen=True)
@@ -67,18 +70,36 @@ def _ours(problem: Problem, k: int, tol: float, seed: int, *, search: bool) -> F
     return Found(pairs.values, pairs.vectors, pairs.products)
 
 
+def edge_of_stability(problem: Problem, k: int, tol: float, seed: int) -> Found:
+    """What the code of arXiv:2103.00065 does: `eigsh` at tol 0, for the largest magnitude, from a start of its own."""
+    # That code loads the images and builds the gradient's graph anew for every product, and names no dtype.
+    dataset = TensorDataset(problem.inputs, problem.targets)
+
+    def multiply(vector: np.ndarray) -> np.ndarray:
+        direction = torch.tensor(vector, dtype=problem.theta.dtype).flatten()
+        product = torch.zeros_like(direction)
+        for inputs, targets in DataLoader(dataset, batch_size=_LOADED, shuffle=False):
+            loss = problem.criterion(problem.module(inputs), targets) * (len(inputs) / len(dataset))
+            product += _rebuilt_product(loss, problem.parameters, direction)
+        return product.numpy()
+
+    return _arpack(Counted(multiply), len(problem.theta), k)
+
+
 def eigsh_rebuilt(problem: Problem, k: int, tol: float, seed: int) -> Found:
-    """`eigsh(operator, k)` as the code of arXiv:2103.00065 calls it: tol 0, largest magnitude, a start of its own."""
-    # That code builds the gradient's graph anew for every product.
-    operator = Counted(lambda vector: _rebuilt_product(problem, torch.tensor(vector, dtype=problem.theta.dtype)))
-    return _arpack(operator, len(problem.theta), k)
+    """The same with the images at hand as one tensor."""
+
+    def multiply(vector: np.ndarray) -> np.ndarray:
+        direction = torch.tensor(vector, dtype=problem.theta.dtype).flatten()
+        return _rebuilt_product(problem.module_loss(), problem.parameters, direction).numpy()
+
+    return _arpack(Counted(multiply), len(problem.theta), k)
 
 
-def _rebuilt_product(problem: Problem, vector: Tensor) -> np.ndarray:
-    parameters = problem.parameters
-    grads = torch.autograd.grad(problem.module_loss(), parameters, create_graph=True)
-    along = nn.utils.parameters_to_vector(grads) @ vector.flatten()
-    return nn.utils.parameters_to_vector(torch.autograd.grad(along, parameters)).numpy()
+def _rebuilt_product(loss: Tensor, parameters: list[Tensor], direction: Tensor) -> Tensor:
+    grads = torch.autograd.grad(loss, parameters, create_graph=True)
+    along = nn.utils.parameters_to_vector(grads) @ direction
+    return nn.utils.parameters_to_vector(torch.autograd.grad(along, parameters))
 
 
 def eigsh_kept(problem: Problem, k: int, tol: float, seed: int) -> Found:
@@ -141,7 +162,8 @@ def curvlinops(problem: Problem, k: int, tol: float, seed: int) -> Found:
 
 
 SOLVERS: dict[str, Callable[[Problem, int, float, int], Found]] = {
-    "eigsh, tol 0, rebuilt products": eigsh_rebuilt,
+    "edge-of-stability": edge_of_stability,
+    "the same, images at hand": eigsh_rebuilt,
     "eigsh, kept products": eigsh_kept,
     "stepscape": ours,
     "stepscape, search=False": ours_without_search,

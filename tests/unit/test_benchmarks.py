@@ -10,10 +10,12 @@ import pytest
 import torch
 from torch import nn
 
-from benchmarks import eigenpairs
+from benchmarks import eigenpairs, trajectory
 from benchmarks.eigenpairs import REFERENCE_TOL, main, measure, residuals, solve_reference
+from benchmarks.followers import FOLLOWERS, Measurement, forward_over_reverse
 from benchmarks.problem import CLASSES, PIXELS, Problem, make_problem
 from benchmarks.solvers import PACKAGES, SOLVERS, Found
+from stepscape.curvature import hvp
 from tests.factories import normal
 from tests.references import dense_hessian, dense_top
 
@@ -43,7 +45,7 @@ def test_it_runs_and_names_what_is_not_installed(
     for solver in SOLVERS:
         (line,) = [line for line in printed.splitlines() if line.startswith(f"{solver}  ")]
         assert line.endswith("not installed" if solver in PACKAGES else "  yes"), line
-    assert re.search(r"^stepscape: \d+ products, the bar is 32$", printed, re.MULTILINE)
+    assert re.search(r"^stepscape: \d+ products, the bar is at most 32: met$", printed, re.MULTILINE)
 
 
 def test_the_reference_is_that_of_the_dense_matrix(problem: Problem) -> None:
@@ -91,3 +93,52 @@ def test_images_of_a_file_are_standardised_pixel_by_pixel(tmp_path: Path) -> Non
     assert not made.inputs[:, 0].any(), "a pixel that is the same everywhere"
     with pytest.raises(ValueError, match="holds 12 images; allowed: at least 13"):
         make_problem(tmp_path / "images.npz", 13, [2])
+
+
+def test_followers_run_and_every_bar_is_reported(capsys: pytest.CaptureFixture[str]) -> None:
+    arguments = ["--nets", "small", "--samples", "40", "--hidden", "3", "--steps", "20", "-k", "2", "--repeats", "2"]
+    trajectory.main(arguments)
+    printed = capsys.readouterr().out
+    for name in FOLLOWERS:
+        (line,) = [line for line in printed.splitlines() if line.startswith(f"{name}  ")]
+        assert line.split()[-1] == "0", f"eigenvalues missed: {line}"
+    assert printed.count("start without the first eigenvector, drift") == len(trajectory.DRIFTS)
+    assert printed.count("with an audit 2 of 2 times") == len(trajectory.DRIFTS)
+    assert printed.count("0 eigenvalues missed, the bar is none: met") == 2
+    for name in trajectory.LEAST_RATIOS:
+        assert re.search(rf"^{name}: [\d.]+ times the CPU seconds, the bar is at least \d+: ", printed, re.MULTILINE)
+
+
+@pytest.mark.parametrize("name", FOLLOWERS)
+def test_followers_agree_with_the_dense_matrix_cold_and_warm(problem: Problem, name: str) -> None:
+    exact = problem.double()
+    expected = dense_top(dense_hessian(exact.loss, exact.theta), 2)
+    cold = FOLLOWERS[name](problem, 0, 2, 1e-3, None)
+    warm = FOLLOWERS[name](problem, 1, 2, 1e-3, cold.memory)
+    for measured in (cold, warm):
+        assert ((measured.found.values.double() - expected).abs() <= 1e-4 * expected).all()
+    assert (cold.audit_products > 0) == (name == "stepscape, audited")
+
+
+def test_a_trajectory_is_that_of_gradient_descent(problem: Problem) -> None:
+    points = list(trajectory.trajectory(Problem(problem.copy().module, problem.inputs, problem.targets), 0.1, 4, 2))
+    point = problem.theta.requires_grad_()
+    for _ in range(4):
+        point = (point - 0.1 * torch.autograd.grad(problem.loss(point), point)[0]).detach().requires_grad_()
+    assert len(points) == 3
+    assert torch.equal(points[0].theta, problem.theta)
+    torch.testing.assert_close(points[-1].theta, point.detach(), rtol=1e-5, atol=1e-6)
+
+
+def test_forward_over_reverse_products_are_those_of_the_graph(problem: Problem) -> None:
+    block = normal(3, len(problem.theta)).float()
+    torch.testing.assert_close(forward_over_reverse(problem)(block), hvp(problem.loss, problem.theta)(block))
+
+
+def test_what_follows_a_missed_eigenvalue_is_counted(problem: Problem) -> None:
+    exact = trajectory.reference(problem, 2)
+    found = SOLVERS["stepscape"](problem, 3, 1e-3, 0)
+    skips = Measurement(Found(found.values[1:], found.vectors[1:], found.products))
+    row = trajectory.judge([skips], 1.0, [exact])
+    assert row.missed == 2
+    assert row.residual <= 1e-3

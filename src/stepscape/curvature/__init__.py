@@ -3,8 +3,9 @@
 The room takes callables: it knows no model, no study and no optimizer.
 """
 
+from stepscape.curvature.basis import ROUNDING_FLOOR
 from stepscape.curvature.density import Density, counting_function, density_curve, spectral_density
-from stepscape.curvature.eigenpairs import ROUNDING_FLOOR, Eigenpairs, top_eigenpairs
+from stepscape.curvature.eigenpairs import Eigenpairs, top_eigenpairs
 from stepscape.curvature.noise import gradient_variance
 from stepscape.curvature.products import Operator, hvp, preconditioned
 from stepscape.curvature.subspaces import overlap, principal_cosines, shuffled_overlaps, sketch

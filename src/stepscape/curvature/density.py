@@ -9,7 +9,6 @@ import numpy as np
 import torch
 
 from stepscape.curvature.basis import Array, Basis
-from stepscape.curvature.eigenpairs import ROUNDING_FLOOR
 from stepscape.curvature.products import Operator
 
 
@@ -59,7 +58,7 @@ def spectral_density(
     eigenvectors the weights, and the quadrature is that of v^T f(H) v / dim, exact for polynomials of degree up to
     2 steps - 1. The first two moments are the probes' own estimates of the trace and the squared Frobenius norm.
 
-    Takes steps products a probe; memory: 2 steps dim numbers.
+    Takes steps products a probe; memory: (steps + 1) dim numbers.
 
     Args:
         hvp: maps (dim,) to (dim,); symmetric. Must not change its argument.
@@ -127,19 +126,14 @@ def counting_function(nodes: Array, weights: Array, levels: Array, dim: int) -> 
 def _quadrature(basis: Basis, random: np.random.Generator) -> tuple[Array, Array]:
     signs = 2.0 * random.integers(0, 2, basis.dim) - 1.0
     basis.append(basis.orthonormal(torch.from_numpy(signs)))
-    while basis.finite and basis.size < basis.capacity and not _is_exhausted(basis):
-        basis.append(basis.tail, basis.size - 1)
+    while basis.finite and basis.size < basis.capacity and not basis.exhausted:
+        basis.append()
     if not basis.finite:
         nothing = np.full(basis.capacity, np.nan)
         return nothing, nothing.copy()
     values, coefficients = basis.spectrum()
     missing = (0, basis.capacity - basis.size)
     return np.pad(values, missing, mode="edge"), np.pad(coefficients[0] ** 2, missing)
-
-
-def _is_exhausted(basis: Basis) -> bool:
-    scale = abs(basis.projection[: basis.size, : basis.size]).max()
-    return bool(basis.beta <= ROUNDING_FLOOR[basis.rows.dtype] * scale)
 
 
 def _mean_and_error(samples: Array) -> tuple[float, float]:

@@ -10,7 +10,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from stepscape.curvature.eigenpairs import ROUNDING_FLOOR, Eigenpairs, signed, top_eigenpairs
+from stepscape.curvature.basis import ROUNDING_FLOOR
+from stepscape.curvature.eigenpairs import Eigenpairs, signed, top_eigenpairs
 from stepscape.curvature.products import Operator
 
 
