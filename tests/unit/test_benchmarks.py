@@ -1,4 +1,4 @@
-"""The benchmark of eigensolvers at a size of milliseconds: it runs, and what it compares with is right. No times."""
+"""The benchmarks at a size of milliseconds: they run, and what they compare with is right. No times."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import nn
 
-from benchmarks import eigenpairs
+from benchmarks import eigenpairs, run_files
 from benchmarks.eigenpairs import REFERENCE_TOL, main, measure, residuals, solve_reference
 from benchmarks.problem import CLASSES, PIXELS, Problem, make_problem
 from benchmarks.solvers import PACKAGES, SOLVERS, Found
@@ -91,3 +91,14 @@ def test_images_of_a_file_are_standardised_pixel_by_pixel(tmp_path: Path) -> Non
     assert not made.inputs[:, 0].any(), "a pixel that is the same everywhere"
     with pytest.raises(ValueError, match="holds 12 images; allowed: at least 13"):
         make_problem(tmp_path / "images.npz", 13, [2])
+
+
+def test_run_files_are_the_same_by_both_ways(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    tiny = ["--arrays", "2", "--steps", "30", "--files", "3"]
+    run_files.main(tiny)
+    assert capsys.readouterr().out.endswith("same bytes: yes\n")
+    monkeypatch.setattr(run_files, "encoded", lambda ds: {"zarr.json": b""})
+    run_files.main(tiny)
+    assert capsys.readouterr().out.endswith("same bytes: no\n")
