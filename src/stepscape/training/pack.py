@@ -15,7 +15,9 @@ import torch
 
 from stepscape import __version__
 from stepscape.store.files import sha256, write_json
-from stepscape.store.receipts import known, read_pack, write_receipt
+from stepscape.store.leases import hold
+from stepscape.store.livelog import live_log
+from stepscape.store.receipts import Told, known, read_pack, write_receipt
 from stepscape.store.runfile import write_run
 from stepscape.study.paths import Paths
 from stepscape.study.run import Run
@@ -42,19 +44,24 @@ def train_pack(pack_id: str, paths: Paths, device_name: str) -> bool:
     device = prepare(device_name)
     paths.failures(pack_id).unlink(missing_ok=True)
     missing = [run for run in pack.runs if not paths.run(run.id).exists()]
-    told = known(paths, {run.id for run in pack.runs} - {run.id for run in missing})
+    told: dict[str, Told] = {}
     failures = []
-    for number, run in enumerate(missing, start=1):
-        try:
-            said = told[run.id] = _train(run, paths, device)
-        except Exception as error:  # a defect of a member is this run's, not its neighbours'
-            failures.append(_failure(run, error))
-        else:
-            print(f"{number}/{len(missing)} {run.id} {describe_run(run)}: {said['status']} ({said['seconds']:.2f} s)")
-    if failures:
-        _tell(pack_id, paths, device_name, failures)
-        return False
-    write_receipt(paths, pack, told)
+    with hold(paths, pack_id, [run.id for run in missing]) as lease, live_log(paths, pack_id, len(missing)) as live:
+        for number, (run,) in enumerate(lease.turns([[run] for run in missing]), start=1):
+            try:
+                said = told[run.id] = _train(run, paths, device)
+            except Exception as error:  # a defect of a member is this run's, not its neighbours'
+                failures.append(_failure(run, error))
+                live.end(run.id, 0, run.updates, "failed")
+            else:
+                live.end(run.id, said["updates"], run.updates, said["status"])
+                took = f"{said['seconds']:.2f} s"
+                print(f"{number}/{len(missing)} {run.id} {describe_run(run)}: {said['status']} ({took})")
+        if failures:
+            _tell(pack_id, paths, device_name, failures)
+            return False
+        told |= known(paths, {run.id for run in pack.runs} - told.keys())
+        write_receipt(paths, pack, told)
     return True
 
 
