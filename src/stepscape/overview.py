@@ -13,8 +13,8 @@ from rich.table import Table
 from stepscape.progress.course import duration
 from stepscape.registry import members, settings
 from stepscape.store.files import read_json
-from stepscape.store.leases import read_claims, seems_alive
 from stepscape.store.livelog import Progress, read_live
+from stepscape.store.owners import read_owners, seems_alive
 from stepscape.store.receipts import existing_runs, known
 from stepscape.study.config import load_plan, read_config
 from stepscape.study.paths import Paths
@@ -98,12 +98,12 @@ def _failures(paths: Paths, pack_id: str) -> list[Mapping[str, Any]]:
 
 def _running(paths: Paths) -> list[Progress]:
     """How far the packs are that are trained now: by their leases, or where there is none by a recent log."""
-    claims = {claim.pack: claim for claim in read_claims(paths)}
-    alive = {pack: claim for pack, claim in claims.items() if seems_alive(paths, claim)}
+    owners = {owner.pack: owner for owner in read_owners(paths)}
+    alive = {pack: owner for pack, owner in owners.items() if seems_alive(paths, owner)}
     logs = {progress.pack: progress for progress in read_live(paths)}
-    found = [log for pack, log in logs.items() if pack in alive or (pack not in claims and log.is_recent)]
-    unlogged = [claim for pack, claim in alive.items() if pack not in logs]
-    return found + [Progress(c.pack, c.host, c.pid, c.stamp, len(c.runs)) for c in unlogged]
+    found = [log for pack, log in logs.items() if pack in alive or (pack not in owners and log.is_recent)]
+    unlogged = [owner for pack, owner in alive.items() if pack not in logs]
+    return found + [Progress(o.pack, o.host, o.pid, o.stamp, len(o.runs)) for o in unlogged]
 
 
 def _running_table(running: Sequence[Progress], plan: Plan) -> Table:

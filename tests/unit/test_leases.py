@@ -17,8 +17,8 @@ from typing import Any
 
 import pytest
 
-from stepscape.store import leases
-from stepscape.store.leases import Lease, hold, read_claim, read_claims, seems_alive
+from stepscape.store.leases import Lease, hold
+from stepscape.store.owners import STALE_AFTER, read_owner, read_owners, seems_alive
 from stepscape.study.paths import Paths
 from stepscape.study.run import Run
 from tests.factories import make_run
@@ -118,15 +118,15 @@ def made_to_wait(paths: Paths, **options: float) -> Iterator[threading.Event]:
 def test_a_lease_says_who_holds_what_and_is_gone_afterwards(paths: Paths) -> None:
     before = time.time()
     with hold(paths, PACK, ["x", "y"], every=NEVER) as lease:
-        claim = read_claim(paths.lease(PACK))
-        assert claim
-        assert (claim.pack, claim.runs, claim.pid) == (PACK, ("x", "y"), os.getpid())
-        assert claim.stamp >= before
-        assert seems_alive(paths, claim)
+        owner = read_owner(paths.lease(PACK))
+        assert owner
+        assert (owner.pack, owner.runs, owner.pid) == (PACK, ("x", "y"), os.getpid())
+        assert owner.stamp >= before
+        assert seems_alive(paths, owner)
         assert not lease.lost
         assert left_behind(paths) == [f"{PACK}.json"]
     assert left_behind(paths) == []
-    assert not seems_alive(paths, claim)
+    assert not seems_alive(paths, owner)
 
 
 def test_an_exception_gives_it_back(paths: Paths) -> None:
@@ -139,19 +139,19 @@ def test_beats_are_written_in_place_and_count_up(paths: Paths) -> None:
     with hold(paths, PACK, ["x"], every=0.01):
         path = paths.lease(PACK)
         inode, size = path.stat().st_ino, path.stat().st_size
-        until(lambda: (claim := read_claim(path)) and claim.beat > 11)
+        until(lambda: (owner := read_owner(path)) and owner.beat > 11)
         assert (path.stat().st_ino, path.stat().st_size) == (inode, size)
 
 
 def test_a_deleted_file_is_put_back(paths: Paths) -> None:
     with hold(paths, PACK, [], every=0.01) as lease:
-        claim = read_claim(paths.lease(PACK))
+        owner = read_owner(paths.lease(PACK))
         paths.lease(PACK).unlink()
         until(paths.lease(PACK).exists)
-        again = read_claim(paths.lease(PACK))
-        assert claim
+        again = read_owner(paths.lease(PACK))
+        assert owner
         assert again
-        assert again.token == claim.token
+        assert again.token == owner.token
         assert not lease.lost
 
 
@@ -181,12 +181,12 @@ def test_a_killed_owner_is_followed_at_once(paths: Paths, reaped: bool) -> None:
 
 def test_an_owner_whose_number_was_given_to_another_process_is_dead(paths: Paths) -> None:
     with hold(paths, PACK, [], every=NEVER):
-        claim = read_claim(paths.lease(PACK))
-    assert claim
-    assert not claim.is_dead()
-    assert replace(claim, started=claim.started - 1).is_dead()
-    assert not replace(claim, started=claim.started - 1, machine="another").is_dead()
-    assert not replace(claim, machine="").is_dead()
+        owner = read_owner(paths.lease(PACK))
+    assert owner
+    assert not owner.is_dead()
+    assert replace(owner, started=owner.started - 1).is_dead()
+    assert not replace(owner, started=owner.started - 1, machine="another").is_dead()
+    assert not replace(owner, machine="").is_dead()
 
 
 def test_a_suspended_owner_is_followed_and_notices(paths: Paths) -> None:
@@ -197,9 +197,9 @@ def test_a_suspended_owner_is_followed_and_notices(paths: Paths) -> None:
             owner.send_signal(signal.SIGCONT)
             tell(owner)
             assert [heard(owner), heard(owner)] == ["True", "left"], "and it does not take away what is not its own"
-            claim = read_claim(paths.lease(PACK))
-            assert claim
-            assert claim.pid == os.getpid()
+            found = read_owner(paths.lease(PACK))
+            assert found
+            assert found.pid == os.getpid()
             assert not lease.lost
     assert left_behind(paths) == []
 
@@ -232,9 +232,9 @@ def test_of_many_that_take_over_one_wins_each_time(paths: Paths) -> None:
 def test_a_damaged_lease_is_taken_over_once_it_stands_still(paths: Paths, content: str) -> None:
     paths.leases.mkdir(parents=True)
     paths.lease(PACK).write_text(content)
-    assert read_claims(paths) == []
+    assert read_owners(paths) == []
     with hold(paths, PACK, [], every=0.01, stale_after=0.1) as lease:
-        assert read_claim(paths.lease(PACK))
+        assert read_owner(paths.lease(PACK))
         assert not lease.lost
 
 
@@ -272,10 +272,10 @@ def ids(runs: list[Run]) -> tuple[str, ...]:
 def forge(paths: Paths, pack: str, runs: list[Run], **changed: Any) -> Path:
     """The lease of an owner elsewhere, of whom nothing but its beats is known."""
     with hold(paths, pack, ids(runs), every=NEVER):
-        claim = read_claim(paths.lease(pack))
-    assert claim
+        owner = read_owner(paths.lease(pack))
+    assert owner
     path = paths.lease(pack)
-    path.write_bytes(replace(claim, machine="another", **changed).encoded())
+    path.write_bytes(replace(owner, machine="another", **changed).encoded())
     return path
 
 
@@ -311,8 +311,8 @@ def test_the_older_of_two_does_not_wait(paths: Paths, runs: list[Run]) -> None:
         assert younger.held_elsewhere() == set(ids(runs)), "later than every lease there is, whatever its clock said"
         forge(paths, "c" * 16, runs)
         path = paths.lease("c" * 16)
-        claim = read_claim(path)
-        assert claim
+        owner = read_owner(path)
+        assert owner
         paths.lease(OTHER).unlink()
         assert younger.held_elsewhere() == set()
         assert list(younger.turns([runs[:1]])) == [runs[:1]]
@@ -322,12 +322,12 @@ def test_a_neighbour_elsewhere_is_given_up_when_it_beats_no_more(
     paths: Paths, runs: list[Run], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path, now = forge(paths, OTHER, runs[:1]), [0.0]
-    claim = read_claim(path)
-    assert claim
+    owner = read_owner(path)
+    assert owner
     monkeypatch.setattr(time, "monotonic", lambda: now[0])
     with hold(paths, PACK, ids(runs), every=NEVER, stale_after=60) as lease:
         for beat in range(1, 5):
-            path.write_bytes(replace(claim, beat=beat).encoded())
+            path.write_bytes(replace(owner, beat=beat).encoded())
             for _ in range(2):
                 assert lease.held_elsewhere() == {runs[0].id}
                 now[0] += 59
@@ -346,10 +346,10 @@ def test_a_run_that_was_published_is_not_waited_for(paths: Paths, runs: list[Run
 
 
 def _taken_over(paths: Paths, lease: Lease) -> None:
-    claim = read_claim(paths.lease(PACK))
-    assert claim
+    owner = read_owner(paths.lease(PACK))
+    assert owner
     paths.lease(PACK).unlink()
-    paths.lease(PACK).write_bytes(replace(claim, token="another", pid=1, machine="another").encoded())
+    paths.lease(PACK).write_bytes(replace(owner, token="another", pid=1, machine="another").encoded())
     assert lease.lost
 
 
@@ -379,15 +379,15 @@ def test_a_beat_never_touches_another_owner(paths: Paths) -> None:
 
 def test_an_old_lease_seems_dead_at_one_look(paths: Paths) -> None:
     path = forge(paths, PACK, [])
-    claim = read_claim(path)
-    assert claim
-    assert seems_alive(paths, claim)
-    then = time.time() - 2 * leases.STALE_AFTER
+    owner = read_owner(path)
+    assert owner
+    assert seems_alive(paths, owner)
+    then = time.time() - 2 * STALE_AFTER
     os.utime(path, (then, then))
-    assert not seems_alive(paths, claim)
+    assert not seems_alive(paths, owner)
 
 
-def test_a_claim_is_json(paths: Paths) -> None:
+def test_a_lease_is_json(paths: Paths) -> None:
     with hold(paths, PACK, ["x"], every=NEVER):
         content = json.loads(paths.lease(PACK).read_text())
     assert {"pack", "runs", "host", "pid", "token", "stamp", "beat"} <= content.keys()

@@ -14,8 +14,9 @@ import torch
 
 from stepscape.cli import main
 from stepscape.store import livelog
-from stepscape.store.leases import hold, read_claim
+from stepscape.store.leases import hold
 from stepscape.store.livelog import LiveLog, Progress, live_log, read_live
+from stepscape.store.owners import read_owner
 from stepscape.study.paths import Paths
 from stepscape.study.plan import make_plan
 from stepscape.study.spec import Study, describe_run
@@ -162,9 +163,9 @@ def test_a_job_tells_of_each_run_and_leaves_nothing(paths: Paths, monkeypatch: p
 
     def watched(self: LiveLog, *said: Any) -> None:
         end(self, *said)
-        claim = read_claim(paths.lease(pack.id))
-        assert claim
-        assert claim.runs == (runs[0].id, runs[1].id)
+        owner = read_owner(paths.lease(pack.id))
+        assert owner
+        assert owner.runs == (runs[0].id, runs[1].id)
         seen.append(last(paths))
 
     monkeypatch.setattr(LiveLog, "end", watched)

@@ -1,13 +1,12 @@
 """Leases: who trains a pack now, so that no two processes do the same work.
 
-A lease is a small file, put in place by a hard link (atomic on NFS too), in which its owner counts every few seconds.
-Whoever waits for it watches these beats by a clock of its own, so clocks need not agree. A lease only saves work: run
-files are published whole, and two trainings of a run give the same bytes; so nothing here may fail a job.
+A lease is a small file in which its owner counts every few seconds. Whoever waits for it watches these beats by a clock
+of its own, so clocks need not agree. A lease only saves work: run files are published whole, and two trainings of a run
+give the same bytes; so nothing here may fail a job.
 """
 
 from __future__ import annotations
 
-import json
 import math
 import os
 import socket
@@ -17,113 +16,27 @@ import time
 import uuid
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import asdict, dataclass, replace
-from pathlib import Path
-from typing import Any
+from dataclasses import replace
 
-from stepscape.store.files import read_json
+from stepscape.store.owners import (
+    STALE_AFTER,
+    Owner,
+    Watch,
+    machine,
+    publish,
+    read_owner,
+    read_owners,
+    remove,
+    rewrite,
+    started_at,
+)
 from stepscape.study.paths import Paths
 from stepscape.study.run import Run
 
 EVERY = 5.0
 """Seconds between two beats."""
 
-STALE_AFTER = 60.0
-"""Seconds without a beat after which an owner counts as dead."""
-
 _POLL = 1.0
-_BEAT_WIDTH = 12
-
-
-@dataclass(frozen=True)
-class Claim:
-    """What the file of a lease says.
-
-    Attributes:
-        pack: the pack that is held.
-        runs: ids of the runs that its owner is about to train.
-        host: where the owner runs.
-        machine: kernel and process namespace: ids of processes can be compared where these agree; "" if unknown.
-        pid: its process.
-        started: when that process started, in ticks of that kernel; 0 if unknown.
-        token: tells this lease from all others.
-        stamp: later than that of every lease that was there when this one was taken; seconds of the Unix epoch.
-        beat: how often the owner has said that it lives.
-    """
-
-    pack: str
-    runs: tuple[str, ...]
-    host: str
-    machine: str
-    pid: int
-    started: int
-    token: str
-    stamp: float
-    beat: int = 0
-
-    @property
-    def order(self) -> tuple[float, str]:
-        """Of two leases, the one of lower order is the older."""
-        return self.stamp, self.token
-
-    @property
-    def owner(self) -> str:
-        """The owner in words."""
-        return f"process {self.pid} on {self.host}"
-
-    def encoded(self) -> bytes:
-        """JSON of a length that no beat changes, so that it is rewritten in place."""
-        fields = asdict(self)
-        beat = fields.pop("beat")
-        return f'{json.dumps(fields)[:-1]}, "beat": {beat:>{_BEAT_WIDTH}}}}\n'.encode()
-
-    def is_dead(self) -> bool:
-        """Whether the owner has certainly ended; of one on another machine only its beats can tell."""
-        return bool(self.machine) and self.machine == _machine() and _started(self.pid) != self.started
-
-
-def read_claim(path: Path) -> Claim | None:
-    """The claim in a file; None where there is none, or it is damaged."""
-    return _decoded(read_json(path))
-
-
-def _decoded(content: Any) -> Claim | None:
-    try:
-        return Claim(**{**content, "runs": tuple(content["runs"])})
-    except (TypeError, KeyError):
-        return None
-
-
-def read_claims(paths: Paths) -> list[Claim]:
-    """All claims, of the dead too."""
-    found = (read_claim(path) for path in sorted(paths.leases.glob("*.json")))
-    return [claim for claim in found if claim]
-
-
-def seems_alive(paths: Paths, claim: Claim) -> bool:
-    """Whether the owner lives, at one look: its process is not known to have ended, and its last beat is recent."""
-    with suppress(OSError):
-        return not claim.is_dead() and time.time() - paths.lease(claim.pack).stat().st_mtime < STALE_AFTER
-    return False
-
-
-class _Watch:
-    """Judges whether owners live by how long, on this process's clock, their beats stand still."""
-
-    def __init__(self, stale_after: float) -> None:
-        self._stale_after = stale_after
-        self._seen: dict[str, tuple[int, float]] = {}
-
-    def is_stale(self, claim: Claim) -> bool:
-        return claim.is_dead() or self.stands_still(claim.token, claim.beat)
-
-    def stands_still(self, name: str, beat: int) -> bool:
-        now = time.monotonic()
-        last, since = self._seen.get(name, (None, now))
-        if beat != last:
-            self._seen[name] = beat, now
-            return False
-        return now - since > self._stale_after
 
 
 class Lease:
@@ -136,15 +49,15 @@ class Lease:
         self._run_ids = tuple(run_ids)
         self._every = every
         self._poll = min(every, _POLL)
-        self._watch = _Watch(stale_after)
-        self._claim: Claim | None = None
+        self._watch = Watch(stale_after)
+        self._owner: Owner | None = None
         self._ended = threading.Event()
         self._heart: threading.Thread | None = None
 
     @property
     def lost(self) -> bool:
         """Whether another process has taken the pack over, because this one was not heard of for too long."""
-        held = read_claim(self._path) if self._claim else None
+        held = read_owner(self._path) if self._owner else None
         return held is not None and held.token != self._token
 
     def held_elsewhere(self) -> set[str]:
@@ -155,14 +68,14 @@ class Lease:
             younger, so no two wait for each other.
         """
         found: set[str] = set()
-        for claim in read_claims(self._paths):
-            if claim.pack == self._pack or (self._claim and claim.order > self._claim.order):
+        for owner in read_owners(self._paths):
+            if owner.pack == self._pack or (self._owner and owner.order > self._owner.order):
                 continue
-            if self._watch.is_stale(claim):
+            if self._watch.is_stale(owner):
                 with suppress(OSError):
-                    _remove(self._paths.lease(claim.pack), claim.token)
+                    remove(self._paths.lease(owner.pack), owner.token)
             else:
-                found.update(claim.runs)
+                found.update(owner.runs)
         return found & set(self._run_ids)
 
     def wait_for(self, run_id: str) -> None:
@@ -204,9 +117,9 @@ class Lease:
         self._stop_heart()
         try:
             self._paths.leases.mkdir(parents=True, exist_ok=True)
-            self._claim = self._taken()
+            self._owner = self._taken()
         except OSError as error:
-            self._claim = None
+            self._owner = None
             print(
                 f"{self._paths.leases}: no lease can be written ({error.strerror or error}). Training goes on; "
                 "if another process trains the same runs, both do the work, and the results are the same.",
@@ -218,35 +131,34 @@ class Lease:
             self._heart = threading.Thread(target=self._beat_on, args=(self._ended,), daemon=True)
             self._heart.start()
 
-    def _taken(self) -> Claim:
+    def _taken(self) -> Owner:
         told = False
         while True:
-            claim = self._own()
-            if not self._path.exists() and _publish(self._path, claim):
-                return claim
-            holder = read_claim(self._path)
+            if not self._path.exists() and publish(self._path, owner := self._own()):
+                return owner
+            holder = read_owner(self._path)
             if self._is_over(holder):
-                _remove(self._path, holder.token if holder else None)
+                remove(self._path, holder.token if holder else None)
                 continue
             if holder and not told:
-                print(f"Pack {self._pack} is being trained by {holder.owner}; waiting until it ends.", flush=True)
+                print(f"Pack {self._pack} is being trained by {holder.words}; waiting until it ends.", flush=True)
                 told = True
             time.sleep(self._poll)
 
-    def _own(self) -> Claim:
-        latest = max((claim.stamp for claim in read_claims(self._paths)), default=0.0)
-        return Claim(
+    def _own(self) -> Owner:
+        latest = max((owner.stamp for owner in read_owners(self._paths)), default=0.0)
+        return Owner(
             pack=self._pack,
             runs=self._run_ids,
             host=socket.gethostname(),
-            machine=_machine(),
+            machine=machine(),
             pid=os.getpid(),
-            started=_started(os.getpid()),
+            started=started_at(os.getpid()),
             token=uuid.uuid4().hex,
             stamp=max(time.time(), math.nextafter(latest, math.inf)),
         )
 
-    def _is_over(self, holder: Claim | None) -> bool:
+    def _is_over(self, holder: Owner | None) -> bool:
         if holder:
             return self._watch.is_stale(holder)
         with suppress(OSError):
@@ -255,7 +167,7 @@ class Lease:
 
     @property
     def _token(self) -> str:
-        return self._claim.token if self._claim else ""
+        return self._owner.token if self._owner else ""
 
     def _beat_on(self, ended: threading.Event) -> None:
         while not ended.wait(self._every):
@@ -263,17 +175,9 @@ class Lease:
                 self._beat()
 
     def _beat(self) -> None:
-        """Rewrites the file if it is this lease's: the very file that was read, so never that of a later owner."""
-        assert self._claim
-        claim = self._claim = replace(self._claim, beat=self._claim.beat + 1)
-        try:
-            with self._path.open("r+b", buffering=0) as file:
-                held = _decoded(json.loads(file.read()))
-                if held and held.token == claim.token:
-                    file.seek(0)
-                    file.write(claim.encoded())
-        except FileNotFoundError:
-            _publish(self._path, claim)
+        assert self._owner
+        self._owner = replace(self._owner, beat=self._owner.beat + 1)
+        rewrite(self._path, self._owner)
 
     def _stop_heart(self) -> None:
         self._ended.set()
@@ -283,9 +187,9 @@ class Lease:
     def release(self) -> None:
         """Gives the pack back; afterwards its file is gone, unless another process holds the pack by now."""
         self._stop_heart()
-        if self._claim:
+        if self._owner:
             with suppress(OSError):
-                _remove(self._path, self._claim.token)
+                remove(self._path, self._owner.token)
 
 
 @contextmanager
@@ -318,43 +222,3 @@ def hold(
         yield lease
     finally:
         lease.release()
-
-
-def _publish(path: Path, claim: Claim) -> bool:
-    """Puts a claim in place unless there is one. Whether it is there tells the file, since NFS may repeat a request."""
-    temporary = path.with_name(f".{path.name}.{claim.token}.tmp")
-    try:
-        temporary.write_bytes(claim.encoded())
-        with suppress(FileExistsError):
-            os.link(temporary, path)
-        return temporary.stat().st_nlink == 2
-    finally:
-        temporary.unlink(missing_ok=True)
-
-
-def _remove(path: Path, token: str | None) -> None:
-    """Removes the claim of that token, or one that cannot be read; of many who try at once, one moves it away."""
-    aside = path.with_name(f".{path.name}.{uuid.uuid4().hex}.aside")
-    with suppress(FileNotFoundError):
-        path.rename(aside)
-        found = read_claim(aside)
-        if found and found.token != token:
-            with suppress(FileExistsError):
-                os.link(aside, path)
-        aside.unlink()
-
-
-def _machine() -> str:
-    """The running kernel and its namespace of processes; "" where the system does not tell."""
-    with suppress(OSError):
-        boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
-        return f"{boot} {Path('/proc/self/ns/pid').readlink()}"
-    return ""
-
-
-def _started(pid: int) -> int:
-    """When a process started, in ticks since boot; 0 where there is none, or only what is left of it."""
-    with suppress(OSError):
-        state, *fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-        return 0 if state in "ZX" else int(fields[18])
-    return 0
