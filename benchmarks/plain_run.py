@@ -9,12 +9,13 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Callable
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from scipy.sparse.linalg import LinearOperator, eigsh
+from scipy.sparse.linalg import ArpackError, LinearOperator, eigsh
 from sklearn.datasets import load_digits
 from torch import Tensor, nn
 from torch.nn.utils import parameters_to_vector
@@ -39,7 +40,7 @@ def network(spec: dict[str, Any]) -> nn.Module:
     """A tanh network."""
     widths = [64, *spec["model"].get("hidden", [32, 32]), 10]
     layers: list[nn.Module] = []
-    for fan_in, fan_out in zip(widths, widths[1:], strict=False):
+    for fan_in, fan_out in pairwise(widths):
         layers += [nn.Linear(fan_in, fan_out), nn.Tanh()]
     return nn.Sequential(*layers[:-1])
 
@@ -89,7 +90,10 @@ class Observer:
         """The k largest eigenvalues and their eigenvectors (P, k)."""
         size = sum(parameter.numel() for parameter in self.model.parameters())
         operator = LinearOperator((size, size), lambda vector: self.product(vector, scale), dtype=np.float32)
-        values, vectors = eigsh(operator, k, which="LA", tol=tol)
+        try:
+            values, vectors = eigsh(operator, k, which="LA", tol=tol)
+        except ArpackError:  # the run diverges, a product was not finite
+            return np.full(k, np.nan), np.full((size, k), np.nan)
         return values[::-1], vectors[:, ::-1]
 
     def subspace(self, k: int, tol: float) -> None:

@@ -69,6 +69,12 @@ def _parser() -> argparse.ArgumentParser:
     selftest.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto")
     selftest.set_defaults(run=_selftest)
 
+    replay = commands.add_parser("replay", help="trains a run again from its file; says whether the bytes agree")
+    replay.add_argument("given", metavar="RUN", help="its id, the first digits of it, or the path of its file")
+    replay.add_argument("--results", help="default: that of config/config.yaml")
+    replay.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto", help="default: as it was trained")
+    replay.set_defaults(run=_replay)
+
     reference = commands.add_parser("reference", help="writes config/README.md and the schema from the code")
     reference.add_argument("--check", action="store_true", help="write nothing; status 1 if they are stale")
     reference.set_defaults(run=_reference)
@@ -123,6 +129,12 @@ def _selftest(options: argparse.Namespace) -> int:
     from stepscape import overview
 
     return overview.show_selftest(options.studies, options.device)
+
+
+def _replay(options: argparse.Namespace) -> int:
+    from stepscape.training.replay import find_run, replay
+
+    return replay(find_run(options.given, options.results), options.device)
 
 
 def _reference(options: argparse.Namespace) -> int:

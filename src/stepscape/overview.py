@@ -13,12 +13,14 @@ from rich.table import Table
 from stepscape.progress.course import duration
 from stepscape.registry import members, settings
 from stepscape.store.files import read_json
+from stepscape.store.livelog import Progress, read_live
+from stepscape.store.owners import read_owners, seems_alive
 from stepscape.store.receipts import existing_runs, known
 from stepscape.study.config import load_plan, read_config
 from stepscape.study.paths import Paths
 from stepscape.study.plan import Plan, cost
 from stepscape.study.reference import default_text
-from stepscape.study.spec import Study
+from stepscape.study.spec import Study, describe_run
 
 _VERDICTS = {"supported": "green", "not_supported": "red", "undecided": "yellow", "not_testable": "dim"}
 
@@ -92,6 +94,9 @@ def show_status(names: Sequence[str], results: str | None) -> int:
             path = paths.figure(study.name, figure.id, "png")
             if path.exists():
                 console.print(f"figure  {path}", highlight=False, soft_wrap=True)
+    running = _running(paths)
+    if running:
+        console.print(_running_table(running, plan))
     return 0
 
 
@@ -123,6 +128,29 @@ def _progress_line(study: Study, plan: Plan, paths: Paths, existing: set[str]) -
 def _failures(paths: Paths, pack_id: str) -> list[Mapping[str, Any]]:
     report = read_json(paths.failures(pack_id))
     return report.get("failures", []) if isinstance(report, dict) else []
+
+
+def _running(paths: Paths) -> list[Progress]:
+    """How far the packs are that are trained now: by their leases, or where there is none by a recent log."""
+    owners = {owner.pack: owner for owner in read_owners(paths)}
+    alive = {pack: owner for pack, owner in owners.items() if seems_alive(paths, owner)}
+    logs = {progress.pack: progress for progress in read_live(paths)}
+    found = [log for pack, log in logs.items() if pack in alive or (pack not in owners and log.is_recent)]
+    unlogged = [owner for pack, owner in alive.items() if pack not in logs]
+    return found + [Progress(o.pack, o.host, o.pid, o.stamp, len(o.runs)) for o in unlogged]
+
+
+def _running_table(running: Sequence[Progress], plan: Plan) -> Table:
+    table = Table(box=None, pad_edge=False)
+    for column in ("training now", "runs", "run", "step", "loss", "sharpness"):
+        table.add_column(column)
+    for told in running:
+        run = plan.runs.get(told.run)
+        words = f"{describe_run(run) if run else told.run}{f': {told.status}' if told.status else ''}"
+        step = f"{told.step} of {told.of}" if told.of else ""
+        numbers = ("" if value is None else f"{value:.4g}" for value in (told.loss, told.sharpness))
+        table.add_row(told.pack, f"{told.done} of {told.runs}", words, step, *numbers)
+    return table
 
 
 def _verdict_table(claims: Sequence[Mapping[str, Any]]) -> Table:

@@ -1,4 +1,4 @@
-"""The benchmark of eigensolvers at a size of milliseconds: it runs, and what it compares with is right. No times."""
+"""The benchmarks at a size of milliseconds: they run, and what they compare with is right. No times."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import nn
 
-from benchmarks import eigenpairs, trajectory
+from benchmarks import eigenpairs, run_files, trajectory
 from benchmarks.eigenpairs import REFERENCE_TOL, main, measure, residuals, solve_reference
 from benchmarks.followers import FOLLOWERS, Measurement, forward_over_reverse
 from benchmarks.problem import CLASSES, PIXELS, Problem, make_problem
@@ -142,3 +142,14 @@ def test_what_follows_a_missed_eigenvalue_is_counted(problem: Problem) -> None:
     row = trajectory.judge([skips], 1.0, [exact])
     assert row.missed == 2
     assert row.residual <= 1e-3
+
+
+def test_run_files_are_the_same_by_both_ways(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    tiny = ["--arrays", "2", "--steps", "30", "--files", "3"]
+    run_files.main(tiny)
+    assert capsys.readouterr().out.endswith("same bytes: yes\n")
+    monkeypatch.setattr(run_files, "encoded", lambda ds: {"zarr.json": b""})
+    run_files.main(tiny)
+    assert capsys.readouterr().out.endswith("same bytes: no\n")

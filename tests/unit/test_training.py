@@ -457,6 +457,22 @@ def test_a_killed_job_loses_the_run_in_progress_alone(tmp_path: Path) -> None:
     assert paths.receipt(pack.id).exists()
 
 
+@pytest.mark.parametrize("shared", ["a pack", "runs"])
+def test_two_jobs_at_once_train_each_run_once(tmp_path: Path, shared: str) -> None:
+    paths = Paths(tmp_path)
+    runs = [make_run(seed=seed, budget={"steps": 300}) for seed in range(8)]
+    parts = [runs, runs] if shared == "a pack" else [runs[:6], runs[2:]]
+    packs = [write_pack(paths, part) for part in parts]
+    jobs = [subprocess.Popen(_command(pack.id, paths), stdout=subprocess.PIPE, text=True) for pack in packs]
+    outputs = [job.communicate(timeout=120)[0] for job in jobs]
+    assert [job.returncode for job in jobs] == [0, 0]
+    trained = [line.split()[1] for output in outputs for line in output.splitlines() if "completed" in line]
+    assert sorted(trained) == sorted(run.id for run in runs), outputs
+    for pack in packs:
+        assert json.loads(paths.receipt(pack.id).read_text())["runs"].keys() == {run.id for run in pack.runs}
+    assert list(paths.leases.iterdir()) == list(paths.live_logs.iterdir()) == []
+
+
 def test_a_pack_without_a_plan_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["train-pack", "0" * 16, "--results", str(tmp_path)]) == 1
     assert "no plan of a pack" in capsys.readouterr().err

@@ -19,7 +19,8 @@ from stepscape.errors import DamagedFileError, StepscapeError
 from stepscape.observables import Variable, longest
 from stepscape.registry import settings
 from stepscape.store.files import set_aside, sha256, write_atomically
-from stepscape.store.runfile import COMPRESSOR, open_run
+from stepscape.store.runfile import open_run
+from stepscape.store.template import COMPRESSOR
 from stepscape.study.labels import spell
 from stepscape.study.paths import Paths
 from stepscape.study.run import Run

@@ -15,13 +15,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import xarray as xr
-from zarr.codecs import BloscCodec
 from zarr.core.buffer import default_buffer_prototype
 from zarr.storage import MemoryStore
 
 from stepscape.errors import DamagedFileError, Mistaken
 from stepscape.observables import Variable, longest
 from stepscape.store.files import write_atomically
+from stepscape.store.template import encoded
 from stepscape.study.identity import canonical_json, digest
 from stepscape.study.paths import RUN_ENDING
 from stepscape.study.restore import restore_run
@@ -32,7 +32,6 @@ if TYPE_CHECKING:
 FORMAT = 1
 _EPOCH = (1980, 1, 1, 0, 0, 0)
 _UNREADABLE = (zipfile.BadZipFile, OSError, EOFError, ValueError, KeyError, RuntimeError)
-COMPRESSOR = BloscCodec(cname="zstd", clevel=3, shuffle="bitshuffle")
 
 
 def write_run(record: Record, path: Path, platform: Mapping[str, Any]) -> None:
@@ -43,7 +42,20 @@ def write_run(record: Record, path: Path, platform: Mapping[str, Any]) -> None:
         path: the run file.
         platform: the platform record.
     """
-    write_atomically(path, _zipped(_members(as_dataset(record, platform))))
+    write_atomically(path, encode_run(record, platform))
+
+
+def encode_run(record: Record, platform: Mapping[str, Any]) -> bytes:
+    """The content of a run file.
+
+    Args:
+        record: what was recorded.
+        platform: the platform record.
+
+    Returns:
+        All of it.
+    """
+    return zipped(encoded(as_dataset(record, platform)))
 
 
 def as_dataset(record: Record, platform: Mapping[str, Any]) -> xr.Dataset:
@@ -78,16 +90,8 @@ def _padded(rows: Sequence[np.ndarray], variable: Variable, lengths: Mapping[str
     return values
 
 
-def _members(ds: xr.Dataset) -> dict[str, bytes]:
-    held: dict[str, Any] = {}
-    encoding = {
-        name: {"compressors": (COMPRESSOR,), "chunks": ds[name].shape} for name in ds.variables if ds[name].size
-    }
-    ds.to_zarr(MemoryStore(store_dict=held), mode="w", consolidated=False, encoding=encoding)
-    return {name: value.to_bytes() for name, value in held.items()}
-
-
-def _zipped(members: Mapping[str, bytes]) -> bytes:
+def zipped(members: Mapping[str, bytes]) -> bytes:
+    """One uncompressed zip of these members: sorted, with fixed time stamps."""
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w", zipfile.ZIP_STORED) as archive:
         for name in sorted(members):
@@ -105,7 +109,7 @@ def _unzipped(path: Path) -> dict[str, bytes]:
 
 def is_as_written(path: Path) -> bool:
     """Whether a run file that opens has the very bytes it was written with, those that no reader looks at included."""
-    return path.read_bytes() == _zipped(_unzipped(path))
+    return path.read_bytes() == zipped(_unzipped(path))
 
 
 def open_run(path: Path | str) -> xr.Dataset:

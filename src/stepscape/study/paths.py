@@ -48,6 +48,24 @@ class Paths:
         """Receipts, plans and failures of packs."""
         return self.root / "packs"
 
+    def lease(self, pack: str) -> Path:
+        """Who trains a pack now; gone when it is trained."""
+        return self.leases / f"{pack}.json"
+
+    @property
+    def leases(self) -> Path:
+        """Leases of the packs that are being trained."""
+        return self.root / "leases"
+
+    def live(self, pack: str) -> Path:
+        """How far the training of a pack is; gone when its receipt is there."""
+        return self.live_logs / f"{pack}.jsonl"
+
+    @property
+    def live_logs(self) -> Path:
+        """Records of the packs that are being trained."""
+        return self.root / "live"
+
     @property
     def damaged(self) -> Path:
         """Files that were found damaged and set aside."""

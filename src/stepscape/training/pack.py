@@ -7,7 +7,7 @@ import socket
 import sys
 import time
 import traceback
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 from functools import cache
 from importlib.metadata import version
@@ -19,7 +19,9 @@ import torch
 from stepscape import __version__
 from stepscape.errors import StepscapeError, counted
 from stepscape.store.files import set_aside, sha256, write_json
-from stepscape.store.receipts import known, read_pack, write_receipt
+from stepscape.store.leases import Lease, hold
+from stepscape.store.livelog import LiveLog, live_log
+from stepscape.store.receipts import Told, known, read_pack, write_receipt
 from stepscape.store.runfile import write_run
 from stepscape.study.paths import Paths
 from stepscape.study.plan import Pack
@@ -66,13 +68,15 @@ def train_pack(pack_id: str, paths: Paths, device_name: str, checkpoint_every: f
     pack = read_pack(paths, pack_id)
     device = prepare(device_name)
     paths.failures(pack_id).unlink(missing_ok=True)
-    job = _Job(pack, paths, device, checkpoint_every)
-    job.train()
-    paths.checkpoint(pack_id).unlink(missing_ok=True)
-    if job.failures:
-        _tell(pack_id, paths, device_name, job.failures)
-        return False
-    write_receipt(paths, pack, job.told)
+    missing = [run.id for run in pack.runs if not paths.run(run.id).exists()]
+    with hold(paths, pack_id, missing) as lease, live_log(paths, pack_id, len(missing)) as live:
+        job = _Job(pack, paths, device, lease, live, checkpoint_every)
+        job.train()
+        if job.failures:
+            _tell(pack_id, paths, device_name, list(job.failures.values()))
+            return False
+        told = known(paths, {run.id for run in pack.runs} - job.told.keys())
+        write_receipt(paths, pack, told | job.told)
     return True
 
 
@@ -80,37 +84,47 @@ class _Job:
     """The training of one pack.
 
     Attributes:
-        told: what its receipt will say of each run.
-        failures: what went wrong.
+        told: run ids to what the receipt will say of the runs trained here.
+        failures: run ids to what went wrong.
     """
 
-    def __init__(self, pack: Pack, paths: Paths, device: torch.device, checkpoint_every: float) -> None:
+    def __init__(
+        self, pack: Pack, paths: Paths, device: torch.device, lease: Lease, live: LiveLog, checkpoint_every: float
+    ) -> None:
         self._pack, self._paths, self._device = pack, paths, device
+        self._lease, self._live = lease, live
+        self._checkpoint = paths.checkpoint(pack.id)
         self._checkpoint_every = checkpoint_every
         self._saved = time.monotonic()
-        self._waiting = {run.id: run for run in pack.runs if not paths.run(run.id).exists()}
-        self.told = known(paths, {run.id for run in pack.runs} - self._waiting.keys())
-        self.failures: list[dict[str, Any]] = []
+        self.told: dict[str, Told] = {}
+        self.failures: dict[str, dict[str, Any]] = {}
+        self._missing = self._left(pack.runs)
 
     def train(self) -> None:
         """Trains all that is missing, first what a checkpoint holds."""
         resumed = self._resumed()
         if resumed:
             self._train(*resumed)
-        for runs in lane_groups(list(self._waiting.values()), self._device):
+        for runs in self._lease.turns(lane_groups(self._left(self._missing), self._device)):
             self._train(Group.start(runs, self._device), 0.0)
+        if not self._lease.lost:
+            self._checkpoint.unlink(missing_ok=True)
+
+    def _left(self, runs: Iterable[Run]) -> list[Run]:
+        return [run for run in runs if run.id not in self.failures and not self._paths.run(run.id).exists()]
 
     def _resumed(self) -> tuple[Group, float] | None:
-        path = self._paths.checkpoint(self._pack.id)
-        if not path.exists():
+        if not self._checkpoint.exists():
             return None
         try:
-            group, seconds = read_checkpoint(self._pack, path, self._device)
+            group, seconds = read_checkpoint(self._pack, self._checkpoint, self._device)
         except UnusableCheckpointError as error:
-            kept = set_aside(path, path.parent / "aside")
-            print(f"{path.name}: not used, {error}; it now lies in {kept.parent}, and its runs start anew", flush=True)
+            kept = set_aside(self._checkpoint, self._checkpoint.parent / "aside")
+            print(f"{kept.name}: not used, {error}; it now lies in {kept.parent}, and its runs start anew", flush=True)
             return None
-        left = [number for number, lane in enumerate(group.lanes) if lane.run.id in self._waiting]
+        elsewhere = self._lease.held_elsewhere()
+        missing = {run.id for run in self._left(lane.run for lane in group.lanes)} - elsewhere
+        left = [number for number, lane in enumerate(group.lanes) if lane.run.id in missing]
         if not left:
             return None
         group.keep(left)
@@ -125,31 +139,36 @@ class _Job:
         except StoppedError:
             raise
         except Exception as error:
-            left = [run for run in runs if run.id in self._waiting]
             if len(runs) == 1:
-                self._fail(left[0], error)
-            else:
-                for run in left:
-                    self._train(Group.start([run], self._device), 0.0)
+                self._fail(runs[0], error)
+                return
+            for run in self._left(runs):
+                self._train(Group.start([run], self._device), 0.0)
 
     def _advance(self, group: Group, seconds: float) -> None:
         with deferred_interrupts() as interrupts:
             while group.lanes:
-                self._save_if_due(group, seconds, interrupts.signal)
+                if interrupts.signal or time.monotonic() - self._saved >= self._checkpoint_every:
+                    if self._lease.lost:
+                        return
+                    self._save(group, seconds, interrupts.signal)
+                self._say(group.lanes[0], group.step)
                 started, lanes = time.perf_counter(), len(group.lanes)
                 ended = group.advance()
                 seconds += (time.perf_counter() - started) / lanes
                 for lane in ended:
                     self._end(lane, seconds)
 
-    def _save_if_due(self, group: Group, seconds: float, stopped_by: int) -> None:
-        if not stopped_by and time.monotonic() - self._saved < self._checkpoint_every:
-            return
-        write_checkpoint(group, self._pack, seconds, self._paths.checkpoint(self._pack.id))
+    def _save(self, group: Group, seconds: float, stopped_by: int) -> None:
+        write_checkpoint(group, self._pack, seconds, self._checkpoint)
         self._saved = time.monotonic()
         if stopped_by:
             name = signal.Signals(stopped_by).name
             raise StoppedError(f"stopped by {name} after {group.step} updates; the next job goes on there", stopped_by)
+
+    def _say(self, lane: Lane, step: int) -> None:
+        loss, sharpness = _last(lane.record, "train_loss"), _last(lane.record, "hessian_eigenvalue")
+        self._live.say(lane.run.id, step, lane.run.updates, loss, sharpness)
 
     def _end(self, lane: Lane, seconds: float) -> None:
         run, path = lane.run, self._paths.run(lane.run.id)
@@ -162,14 +181,20 @@ class _Job:
             self._fail(run, error)
             return
         seconds += time.perf_counter() - started
-        del self._waiting[run.id]
         self.told[run.id] = _said(path, lane.record, seconds)
-        done = f"{len(self.told)}/{len(self._pack.runs)}"
+        self._live.end(run.id, lane.record.updates, run.updates, lane.record.status)
+        done = f"{len(self.told)}/{len(self._missing)}"
         print(f"{done} {run.id} {describe_run(run)}: {lane.record.status} ({seconds:.2f} s)", flush=True)
 
     def _fail(self, run: Run, error: Exception) -> None:
-        del self._waiting[run.id]
-        self.failures.append(_failure(run, error))
+        self.failures[run.id] = _failure(run, error)
+        self._live.end(run.id, 0, run.updates, "failed")
+
+
+def _last(record: Record, variable: str) -> float | None:
+    """The number measured last, of several the first; None where nothing was."""
+    rows = record.values.get(variable)
+    return rows[-1].flat[0] if rows else None
 
 
 def _said(path: Path, record: Record, seconds: float) -> dict[str, Any]:

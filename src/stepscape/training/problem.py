@@ -101,8 +101,9 @@ class Problem:
         """What outputs (lanes, n, C) with those losses (lanes,) on samples (lanes, n, ...) amount to."""
         if not self.run.dataset.has_classes:
             return [Evaluation(loss, float("nan")) for loss in losses.tolist()]
-        hits = (outputs.argmax(dim=-1) == samples.classes).sum(dim=-1) / outputs.shape[-2]
-        return [Evaluation(*pair) for pair in zip(losses.tolist(), hits.tolist(), strict=True)]
+        hits = (outputs.argmax(dim=-1) == samples.classes).sum(dim=-1).tolist()
+        count = outputs.shape[-2]
+        return [Evaluation(loss, hit / count) for loss, hit in zip(losses.tolist(), hits, strict=True)]
 
 
 @lru_cache(maxsize=8)
