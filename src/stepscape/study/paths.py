@@ -39,6 +39,10 @@ class Paths:
         """What went wrong in the last job that tried this pack."""
         return self.packs / f"{pack}.failed.json"
 
+    def start(self, content: str) -> Path:
+        """A file of parameters that runs start from, by its content hash."""
+        return self.root / "starts" / f"{content}.npz"
+
     @property
     def packs(self) -> Path:
         """Receipts, plans and failures of packs."""

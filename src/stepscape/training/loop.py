@@ -40,23 +40,24 @@ class KeyedRandom:
         return torch.from_numpy(np.stack(rows)).to(like.device, like.dtype)
 
 
-def train_run(run: Run, device: torch.device) -> Record:
+def train_run(run: Run, device: torch.device, start: np.ndarray | None = None) -> Record:
     """Trains and observes one run.
 
     Args:
         run: the run.
         device: where it trains.
+        start: the parameters (P,) that a run with a `start` begins with, as `start_parameters` reads them.
 
     Returns:
         What was recorded: entries for theta_0 to theta_T, fewer where it stopped or diverged.
     """
-    problem = Problem(run, device)
+    problem = Problem(run, device, start)
     full = LaneObjective([problem], [problem.train])
     batches = Batches(run)
     theta = problem.initial().unsqueeze(0)
     noise = run.branch_noise * theta.double().square().mean(dim=1, keepdim=True).sqrt()
     state = run.optimizer.init(theta)
-    record = Record(run)
+    record = Record(run, start=start)
     memories: dict[str, Mapping[str, Tensor]] = {}
     for step in range(run.updates + 1):
         record.updates = step

@@ -14,14 +14,15 @@ from typing import Any
 import torch
 
 from stepscape import __version__
+from stepscape.errors import StepscapeError
 from stepscape.store.files import sha256, write_json
 from stepscape.store.receipts import known, read_pack, write_receipt
 from stepscape.store.runfile import write_run
 from stepscape.study.paths import Paths
-from stepscape.study.run import Run
-from stepscape.study.spec import describe_run
+from stepscape.study.run import Run, describe_run
 from stepscape.training.loop import train_run
 from stepscape.training.platform import platform_record, prepare
+from stepscape.training.starts import start_parameters
 
 _PACKAGES = ("torch", "numpy", "xarray", "zarr")
 _TAIL = 15
@@ -60,7 +61,7 @@ def train_pack(pack_id: str, paths: Paths, device_name: str) -> bool:
 
 def _train(run: Run, paths: Paths, device: torch.device) -> dict[str, Any]:
     started = time.perf_counter()
-    record = train_run(run, device)
+    record = train_run(run, device, start_parameters(run, paths))
     path = paths.run(run.id)
     write_run(record, path, platform_record(run, device))
     return {
@@ -75,12 +76,13 @@ def _train(run: Run, paths: Paths, device: torch.device) -> dict[str, Any]:
 
 
 def _failure(run: Run, error: Exception) -> dict[str, Any]:
-    lines = "".join(traceback.format_exception(error)).splitlines()
+    told = str(error) if isinstance(error, StepscapeError) else "".join(traceback.format_exception(error))
+    lines = told.splitlines()
     print(f"{run.id} {describe_run(run)}: failed", *lines, sep="\n", file=sys.stderr, flush=True)
     return {
         "run": run.id,
         "fields": describe_run(run),
-        "error": f"{type(error).__name__}: {error}",
+        "error": str(error) if isinstance(error, StepscapeError) else f"{type(error).__name__}: {error}",
         "log_tail": lines[-_TAIL:],
     }
 

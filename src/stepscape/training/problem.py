@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from math import prod
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -46,15 +47,21 @@ class Problem:
         train: the training set.
         test: the test set.
         sizes: numbers of entries of the tensors that the flat parameters consist of, in order.
+
+    Raises:
+        ValueError: the run has a start and `start` (P,) is not given, or the other way round.
     """
 
-    def __init__(self, run: Run, device: torch.device) -> None:
+    def __init__(self, run: Run, device: torch.device, start: np.ndarray | None = None) -> None:
+        if (run.start is None) != (start is None):
+            raise ValueError(f"run {run.id} starts from {run.start or 'its seed'}; `start_parameters` gives from what")
         self.run = run
         self.dtype = DTYPES[run.dtype]
         self.device = device
         data = _load(run.dataset)
         self.train = self._samples(data.train_inputs, data.train_targets)
         self.test = self._samples(data.test_inputs, data.test_targets)
+        self._start = start
         self._module = self._build()
         named = dict(self._module.named_parameters())
         self._shapes = [tuple(value.shape) for value in named.values()]
@@ -70,7 +77,9 @@ class Problem:
         return self.run.model.build(self.run.dataset.input_shape, self.run.dataset.outputs)
 
     def initial(self) -> Tensor:
-        """The parameters (P,) that the run starts from: a function of model and seed, not of the learning rate."""
+        """The parameters (P,) that the run starts from: those given, or of model and seed, not of the learning rate."""
+        if self._start is not None:
+            return torch.from_numpy(self._start).to(self.device, self.dtype)
         module = self._build().double()
         self.run.model.initialise(module, generator(self.run.seed, "initialisation"))
         flat = torch.cat([value.detach().reshape(-1) for value in module.parameters()])
