@@ -58,11 +58,10 @@ def check_outer_starts(studies: Collection[Study], results: Paths | None) -> lis
     found = []
     for study in studies:
         mistakes = Mistakes()
-        children = {run.start: run for run in study.runs if not (results and results.run(run.id).exists())}
+        children = {run.start: run for run in study.runs if run.start in study.outer_starts}
         for start, where in study.outer_starts.items():
-            if start in children:
-                with mistakes.collected():
-                    _check_outer_start(children[start], where, planned, results)
+            with mistakes.collected():
+                _check_outer_start(children[start], where, planned, results)
         if mistakes:
             lines = read_yaml(study.path)[1]
             placed = [dataclasses.replace(mistake, line=line_of(lines, mistake.where)) for mistake in mistakes]
@@ -71,6 +70,8 @@ def check_outer_starts(studies: Collection[Study], results: Paths | None) -> lis
 
 
 def _check_outer_start(child: Run, where: str, planned: Mapping[str, Run], results: Paths | None) -> None:
+    if results and results.run(child.id).exists():
+        return
     wanted = child.parent or ""
     parent = planned.get(wanted) or (_stored(wanted, where, results) if results else None)
     if parent is None:

@@ -9,8 +9,10 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from stepscape.datasets import Dataset
 from stepscape.errors import Mistake, Mistaken, Mistakes, counted, listed
 from stepscape.fields import Raw
+from stepscape.models import Model
 from stepscape.study.grid import Expansion
 from stepscape.study.parameters import content_hash, flat_parameters, read_parameters
 from stepscape.study.parents import parent_fault
@@ -100,6 +102,7 @@ class _Resolver:
         self.files: dict[str, Path] = {}
         self.candidates = cache(self._candidates)
         self.parameters = cache(self._parameters)
+        self.content = cache(self._content)
 
     def resolved(self, index: int) -> Run:
         """The run at `index`, its start in terms of ids and hashes."""
@@ -113,7 +116,9 @@ class _Resolver:
 
     def _start(self, index: int, run: Run, start: Start, where: str) -> Start:
         if start.file is not None:
-            return dataclasses.replace(start, file=self._file(run, start.file, f"{where}.file"))
+            return dataclasses.replace(
+                start, file=self.content(start.file, run.model, run.dataset, run.dtype, f"{where}.file")
+            )
         if not isinstance(start.run, Raw):
             return start
         if index in self._open:
@@ -159,10 +164,11 @@ class _Resolver:
             raise Mistaken([selection.unmatched(list(eligible.values()), self._labels, wanted.value, where)])
         return shared, found
 
-    def _file(self, run: Run, name: str, where: str) -> str:
+    def _content(self, name: str, model: Model, dataset: Dataset, dtype: str, where: str) -> str:
+        """The content hash of a file that such runs can start from."""
         content, parameters = self.parameters(name, where)
-        shapes = run.model.parameter_shapes(run.dataset.input_shape, run.dataset.outputs)
-        flat_parameters(parameters, shapes, run.dtype, f"{where}: {name}")
+        shapes = model.parameter_shapes(dataset.input_shape, dataset.outputs)
+        flat_parameters(parameters, shapes, dtype, f"{where}: {name}")
         return content
 
     def _parameters(self, name: str, where: str) -> tuple[str, Mapping[str, Any]]:
