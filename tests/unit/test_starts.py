@@ -498,6 +498,12 @@ def test_a_run_of_no_selected_study(outside: tuple[Path, Path, Run], tmp_path: P
     train_plan(plan, paths)
     paths.run(parent.id).unlink()
     assert load_plan([str(second)], paths).runs == plan.runs, "what is trained needs no parent"
+    for child in (run for run in plan.runs.values() if run.start):
+        kept = paths.run(child.id).read_bytes()
+        paths.run(child.id).unlink()
+        with pytest.raises(Mistaken, match="which is no such run"):
+            load_plan([str(second)], paths)
+        paths.run(child.id).write_bytes(kept)
 
 
 @pytest.mark.parametrize(

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from stepscape.errors import FileError, Mistake, Mistaken, Mistakes, counted
 from stepscape.store.files import stored_spec
 from stepscape.study.restore import restore_run
-from stepscape.study.run import Run, describe_run
+from stepscape.study.run import Run, Start, describe_run
 from stepscape.study.source import line_of, read_yaml
 
 if TYPE_CHECKING:
@@ -58,10 +58,15 @@ def check_outer_starts(studies: Collection[Study], results: Paths | None) -> lis
     found = []
     for study in studies:
         mistakes = Mistakes()
-        children = {run.start: run for run in study.runs if run.start in study.outer_starts}
-        for start, where in study.outer_starts.items():
+        children: dict[Start, list[Run]] = {}
+        for run in study.runs:
+            if run.start is None or run.start not in study.outer_starts:
+                continue
+            if not (results and results.run(run.id).exists()):
+                children.setdefault(run.start, []).append(run)
+        for start, several in children.items():
             with mistakes.collected():
-                _check_outer_start(children[start], where, planned, results)
+                _check_outer_start(several, study.outer_starts[start], planned, results)
         if mistakes:
             lines = read_yaml(study.path)[1]
             placed = [dataclasses.replace(mistake, line=line_of(lines, mistake.where)) for mistake in mistakes]
@@ -69,15 +74,14 @@ def check_outer_starts(studies: Collection[Study], results: Paths | None) -> lis
     return found
 
 
-def _check_outer_start(child: Run, where: str, planned: Mapping[str, Run], results: Paths | None) -> None:
-    if results and results.run(child.id).exists():
-        return
-    wanted = child.parent or ""
+def _check_outer_start(children: Sequence[Run], where: str, planned: Mapping[str, Run], results: Paths | None) -> None:
+    wanted = children[0].parent or ""
     parent = planned.get(wanted) or (_stored(wanted, where, results) if results else None)
     if parent is None:
         allowed = f"the id of a run of a selected study{f' or in {results.runs}' if results else ''}"
         raise Mistaken([Mistake(f"{where}.run", f"{wanted}, which is no such run", allowed, "select its study too")])
-    if fault := parent_fault(child, parent, where):
+    faults = (parent_fault(child, parent, where) for child in children)
+    if fault := next(filter(None, faults), None):
         raise Mistaken([fault])
 
 
