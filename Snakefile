@@ -3,7 +3,7 @@
 from snakemake.exceptions import WorkflowError
 
 from stepscape.errors import StepscapeError
-from stepscape.store.receipts import keep_up
+from stepscape.store.receipts import keep_up, packs_before
 from stepscape.study import fingerprint
 from stepscape.study.config import load_plan, make_config
 
@@ -13,7 +13,7 @@ configfile: "config/config.yaml"
 
 try:
     settings = make_config(config)
-    plan = load_plan(settings.studies)
+    plan = load_plan(settings.studies, settings.paths)
 except StepscapeError as error:
     raise WorkflowError(str(error)) from None
 

@@ -1,4 +1,6 @@
 rule train_pack:
+    input:
+        ancient(lambda wildcards: [paths.receipt(pack) for pack in packs_before(paths, wildcards.pack)]),
     output:
         paths.receipt("{pack}"),
     log:

@@ -86,6 +86,24 @@ BatchSize = Annotated[Annotated[int, _schema("integer", minimum=1)] | Literal["f
 Flag = StrictBool
 Text = StrictStr
 
+
+class Raw:
+    """A value as the study gives it, hashed by its text: lists and mappings have no hash."""
+
+    def __init__(self, value: Any) -> None:
+        self.value = value
+        self._text = repr(value)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Raw) and self._text == other._text
+
+    def __hash__(self) -> int:
+        return hash(self._text)
+
+    def __repr__(self) -> str:
+        return _spelled(self.value)
+
+
 IDENTIFIERS = "small letters, digits and _"
 
 

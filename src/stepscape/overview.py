@@ -20,7 +20,8 @@ from stepscape.study.config import load_plan, read_config
 from stepscape.study.paths import Paths
 from stepscape.study.plan import Plan, cost
 from stepscape.study.reference import default_text
-from stepscape.study.spec import Study, describe_run
+from stepscape.study.run import describe_run
+from stepscape.study.spec import Study
 
 _VERDICTS = {"supported": "green", "not_supported": "red", "undecided": "yellow", "not_testable": "dim"}
 
@@ -38,7 +39,12 @@ def show_plan(names: Sequence[str], results: str | None) -> int:
         counts = (len(study.runs), len(study.runs) - len(missing), len(missing), len(packs))
         work = f"{duration(sum(map(cost, missing)))} on one core" if missing else ""
         table.add_row(study.name, *map(str, counts), work)
-    _console().print(table)
+    console = _console()
+    console.print(table)
+    for study in plan.studies:
+        started = Counter("other runs" if run.parent else "files" for run in study.runs if run.start)
+        for source, count in sorted(started.items()):
+            console.print(f"{study.name}: {count} of its runs start from {source}")
     return 0
 
 
@@ -102,7 +108,8 @@ def show_status(names: Sequence[str], results: str | None) -> int:
 
 def _selected(names: Sequence[str], results: str | None) -> tuple[Plan, Paths]:
     config = read_config()
-    return load_plan(names or config.studies), Paths(Path(results or config.results))
+    paths = Paths(Path(results or config.results))
+    return load_plan(names or config.studies, paths), paths
 
 
 def _console() -> Console:

@@ -16,7 +16,7 @@ import pytest
 
 from stepscape.registry import KINDS, default, own_members, settings
 from stepscape.study.identity import ENGINE_VERSION, plain
-from stepscape.study.run import Budget, Run, Stop
+from stepscape.study.run import Budget, Run, Start, Stop
 
 FILE = Path(__file__).with_name("defaults.json")
 COMMAND = "python -m tests.golden.test_defaults"
@@ -37,7 +37,7 @@ def present() -> dict[str, Versions]:
     found: dict[str, Versions] = {
         f"{kind} {cls.name}": {str(cls.version): defaults_of(cls)} for kind in KINDS for cls in own_members(kind)
     }
-    for cls in (Run, Budget, Stop):
+    for cls in (Run, Budget, Stop, Start):
         found[f"engine {cls.__name__}"] = {str(ENGINE_VERSION): defaults_of(cls)}
     return found
 

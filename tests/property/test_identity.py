@@ -45,6 +45,10 @@ OPTIONAL = {
     "stop": st.fixed_dictionaries({"train_loss": positive}, optional={"every": counts}),
     "dtype": st.sampled_from(["float32", "float64"]),
     "branch_noise": st.floats(0, 1),
+    "start": st.one_of(
+        st.fixed_dictionaries({"run": st.sampled_from(["0123456789abcdef", "f" * 16]), "step": st.integers(0, 9)}),
+        st.fixed_dictionaries({"file": st.sampled_from(["0123456789abcdef", "f" * 16])}),
+    ),
 }
 RUNS = st.fixed_dictionaries(
     {
@@ -143,6 +147,7 @@ def test_a_default_spelled_out_changes_nothing(keys: Keys) -> None:
         "branch_noise": 0,
         "schedule": "constant",
         "stop": None,
+        "start": None,
     }
     assert make_run({**full, **keys}).id == make_run(keys).id
 

@@ -8,12 +8,14 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from stepscape.errors import FileError
+from stepscape.models.mlp import MLP
 from stepscape.study.spec import Study, load_study
 
 STUDY = """\
@@ -40,6 +42,17 @@ grid:
     branch_noise: 1e-6
   - points: points.csv
     model: {name: mlp, hidden: [8, 8]}
+  - model: mlp
+    optimizer: gd
+    lr: 0.3
+    dtype: float64
+    start: [{run: {lr: 0.1, stop.train_loss: 0.01}, step: 40}, {run: {start.step: 40}, step: 0}, {file: theta.npz}]
+  - model: mlp
+    optimizer: gd
+    lr: 0.3
+    dtype: float64
+    start: {run: 0123456789abcdef, step: 0}
+    start.step: [1, 2]
 observe:
   losses: {every: 1}
   hessian_top: {every: 20, k: 2, tol: 1e-2}
@@ -60,6 +73,7 @@ NASTY = [
     datetime.date(2024, 1, 1), datetime.datetime(2024, 1, 1, 12),
     [], [[]], [None], [[8]], {}, {1: 2}, {None: 1}, {"a": {"b": {"c": []}}}, {"lr": 0.1}, {"every": 1}, {"at": [0]},
     {"name": None}, {"name": "mlp"}, {"name": "mlp", "label": ""}, {"name": "adam", "beta1": "x"},
+    {"run": {}, "step": 0}, {"run": {"start": {}}, "step": 0}, {"file": "theta.npz"}, "theta.npz", "f" * 16,
     {"linear": [0, 1], "step": 1}, {"linear": [0, 1], "step": None}, {"geometric": [1, 2]},
 ]
 SYNTAX = [
@@ -77,6 +91,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with the points that the study names."""
     made = tmp_path_factory.mktemp("mutations")
     (made / "points.csv").write_text(POINTS)
+    shapes = MLP().parameter_shapes((64,), 10)
+    np.savez(made / "theta.npz", **{name: np.ones(shape) for name, shape in shapes.items()})
     return made
 
 
@@ -149,7 +165,7 @@ def mutate(study: Any, kind: str, path: tuple[Any, ...], value: Any, other: Any)
 def test_the_study_that_is_mutated_is_valid(folder: Path) -> None:
     study = outcome(folder, STUDY.encode())
     assert isinstance(study, Study)
-    assert len(study.runs) == 48 - 8 - 16 + 4 + 3
+    assert len(study.runs) == 48 - 8 - 16 + 4 + 3 + 6 + 4
 
 
 @settings(max_examples=300, deadline=None)

@@ -174,7 +174,7 @@ def test_a_job_tells_of_each_run_and_leaves_nothing(paths: Paths, monkeypatch: p
         (runs[1].id, 1, "diverged"),
         (runs[0].id, 2, "completed"),
     ]
-    assert (seen[0].step, seen[0].of, seen[0].runs) == (10, 10, 2)
+    assert (seen[1].step, seen[1].of, seen[1].runs) == (10, 10, 2)
     assert list(paths.live_logs.iterdir()) == list(paths.leases.iterdir()) == []
 
 

@@ -56,6 +56,10 @@ FORMS = {
     "exclude": [in_block("    exclude: [{lr: 0.1, seed: [0, 1]}]\n")],
     "batch sizes": [in_block("    batch_size: [10, full, '20']\n")],
     "stop": [in_block("    stop: [null, {train_loss: 1e-2}, {train_accuracy: 1, every: 5}]\n")],
+    "start": [
+        in_block("    start: [null, {run: 0123456789abcdef, step: 3}, {run: {lr: 0.1, seed: 0}, step: '40'}]\n"),
+        ("  losses: {every: 1}\n", "  losses: {every: 1}\n  parameters: {at: [40]}\n"),
+    ],
     "all scalars": [in_block("    dtype: float64\n    branch_noise: [0, 1e-6]\n    schedule: constant\n")],
     "block observes": [in_block("    observe: {parameters: {at: [0, 40]}, gradient_norm: {pairs: 10}}\n")],
     "epochs": [("steps: 40", "epochs: 3")],
@@ -104,6 +108,9 @@ BROKEN = {
     "number for a list": ("hidden: [8]", "hidden: 8"),
     "no eigenvalues": ("k: 2", "k: 0"),
     "unknown dtype": ("    seed:", "    dtype: float16\n    seed:"),
+    "start from what is no id": ("    seed:", "    start: {run: 0123456789abcde, step: 1}\n    seed:"),
+    "start from a step before the first": ("    seed:", "    start: {run: {}, step: -1}\n    seed:"),
+    "start of another key": ("    seed:", "    start: {from: theta.npz}\n    seed:"),
     "unknown budget": ("steps: 40", "step: 40"),
 }
 

@@ -29,6 +29,13 @@ class Model(Member):
         """Number of parameters P, without building anything."""
         raise NotImplementedError
 
+    def parameter_shapes(self, input_shape: tuple[int, ...], outputs: int) -> dict[str, tuple[int, ...]]:
+        """Names and shapes of the network's `named_parameters`, in order; in closed form, planning needs no torch."""
+        import torch
+
+        with torch.device("meta"):
+            return {name: tuple(held.shape) for name, held in self.build(input_shape, outputs).named_parameters()}
+
     def multiplications(self, input_shape: tuple[int, ...], outputs: int) -> int:
         """Multiplications of one forward pass of one sample: what the cost of a run is estimated from."""
         raise NotImplementedError

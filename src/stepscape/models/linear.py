@@ -35,6 +35,11 @@ class Linear(Model):
     def parameter_count(self, input_shape: tuple[int, ...], outputs: int) -> int:
         return (prod(input_shape) + self.bias) * outputs
 
+    def parameter_shapes(self, input_shape: tuple[int, ...], outputs: int) -> dict[str, tuple[int, ...]]:
+        layer = "1." if len(input_shape) > 1 else ""  # behind the layer that flattens
+        bias: dict[str, tuple[int, ...]] = {f"{layer}bias": (outputs,)} if self.bias else {}
+        return {f"{layer}weight": (outputs, prod(input_shape)), **bias}
+
     def multiplications(self, input_shape: tuple[int, ...], outputs: int) -> int:
         return prod(input_shape) * outputs
 

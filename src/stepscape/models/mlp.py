@@ -71,6 +71,14 @@ class MLP(Model):
     def parameter_count(self, input_shape: tuple[int, ...], outputs: int) -> int:
         return sum((fan_in + 1) * fan_out for fan_in, fan_out in self._widths(input_shape, outputs))
 
+    def parameter_shapes(self, input_shape: tuple[int, ...], outputs: int) -> dict[str, tuple[int, ...]]:
+        shapes: dict[str, tuple[int, ...]] = {}
+        first = int(len(input_shape) > 1)  # behind the layer that flattens
+        for depth, (fan_in, fan_out) in enumerate(self._widths(input_shape, outputs)):
+            layer = first + 2 * depth
+            shapes |= {f"{layer}.weight": (fan_out, fan_in), f"{layer}.bias": (fan_out,)}
+        return shapes
+
     def multiplications(self, input_shape: tuple[int, ...], outputs: int) -> int:
         return sum(fan_in * fan_out for fan_in, fan_out in self._widths(input_shape, outputs))
 

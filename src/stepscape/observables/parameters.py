@@ -21,8 +21,9 @@ class Parameters(Observable):
     """The flat vector theta, kept in the run file alone: studies' datasets do not hold it."""
 
     def variables(self, run: Run) -> tuple[Variable, ...]:
-        length = run.model.parameter_count(run.dataset.input_shape, run.dataset.outputs)
-        return (Variable("parameters", "parameters", ("parameter",), (length,), run.dtype, collected=False),)
+        return (
+            Variable("parameters", "parameters", ("parameter",), (run.parameter_count,), run.dtype, collected=False),
+        )
 
     def gradients(self, run: Run) -> float:
         return 0.0

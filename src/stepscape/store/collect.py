@@ -25,7 +25,7 @@ from stepscape.study.labels import spell
 from stepscape.study.paths import Paths
 from stepscape.study.run import Run
 from stepscape.study.spec import Study
-from stepscape.study.values import ROLES
+from stepscape.study.values import GROUPS, ROLES
 
 _RUNS_PER_CHUNK = 256
 
@@ -153,7 +153,7 @@ def axes(study: Study, runs: Sequence[Run]) -> dict[str, Any]:
 def _varying(runs: Sequence[Run]) -> Iterable[tuple[str, list[Any]]]:
     for key in settings(Run):
         held = [getattr(run, key) for run in runs]
-        if key in ROLES or key in ("budget", "stop"):
+        if key in ROLES or key in GROUPS:
             fields = dict.fromkeys(field for value in set(held) if value is not None for field in settings(type(value)))
             for field in fields:
                 values = [getattr(value, field, None) for value in held]

@@ -8,12 +8,12 @@ written.
 from __future__ import annotations
 
 import os
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 from stepscape.errors import FileError, Mistaken, StepscapeError
-from stepscape.store.files import read_json, set_aside, write_json
+from stepscape.store.files import read_json, set_aside, write_atomically, write_json
 from stepscape.study.identity import canonical_json, digest
 from stepscape.study.paths import RUN_ENDING, Paths
 from stepscape.study.plan import Pack, Plan
@@ -54,21 +54,59 @@ def keep_up(plan: Plan, paths: Paths) -> dict[str, Run]:
         The planned runs that have no file yet.
     """
     missing = missing_runs(plan, paths)
+    _keep_start_files(plan, paths, missing.values())
     unreceipted = []
     for pack in plan.packs:
         receipt = paths.receipt(pack.id)
-        if any(run.id in missing for run in pack.runs):
-            if receipt.exists():
-                set_aside(receipt, paths.packs / "aside")
-            if not paths.pack_plan(pack.id).exists():
-                write_json(paths.pack_plan(pack.id), {"pack": pack.id, "runs": [run.spec for run in pack.runs]})
-        elif not receipt.exists():
+        to_train = any(run.id in missing for run in pack.runs)
+        if to_train and receipt.exists():
+            set_aside(receipt, paths.packs / "aside")
+        if to_train or plan.packs_before(pack):
+            _write_plan(plan, pack, paths, renew=to_train)
+        if not to_train and not receipt.exists():
             unreceipted.append(pack)
     told = known(paths, {run.id for pack in unreceipted for run in pack.runs})
     for pack in unreceipted:
         write_receipt(paths, pack, told)
         paths.failures(pack.id).unlink(missing_ok=True)
     return missing
+
+
+def _write_plan(plan: Plan, pack: Pack, paths: Paths, *, renew: bool) -> None:
+    path = paths.pack_plan(pack.id)
+    before = plan.packs_before(pack)
+    if not path.exists() or (renew and _planned_before(path) != before):
+        content = {"pack": pack.id, "runs": [run.spec for run in pack.runs]}
+        write_json(path, {**content, "before": before} if before else content)
+
+
+def _planned_before(pack_plan: Path) -> list[str]:
+    content = read_json(pack_plan)
+    return list(content.get("before", [])) if isinstance(content, dict) else []
+
+
+def packs_before(paths: Paths, pack_id: str) -> list[str]:
+    """The packs whose jobs that of `pack_id` waits for, since its runs start from theirs.
+
+    The plan that the main process wrote is asked, not the studies, which may be edited while jobs run; once trained,
+    a pack keeps its plan, so that regrouping the others makes no job.
+
+    Args:
+        paths: where results lie.
+        pack_id: the pack.
+
+    Returns:
+        Their ids, without those of which nothing is left.
+    """
+    before = _planned_before(paths.pack_plan(pack_id))
+    return [other for other in before if paths.receipt(other).exists() or paths.pack_plan(other).exists()]
+
+
+def _keep_start_files(plan: Plan, paths: Paths, missing: Iterable[Run]) -> None:
+    files = {content: file for study in plan.studies for content, file in study.start_files.items()}
+    for content in {run.start.file for run in missing if run.start and run.start.file}:
+        if not paths.start(content).exists():
+            write_atomically(paths.start(content), files[content].read_bytes())
 
 
 def known(paths: Paths, wanted: Collection[str]) -> dict[str, Told]:

@@ -30,6 +30,8 @@ if TYPE_CHECKING:
     from stepscape.training.record import Record
 
 FORMAT = 1
+START = "start_parameters"
+"""What a run file calls the parameters of a run that does not start from model and seed."""
 _EPOCH = (1980, 1, 1, 0, 0, 0)
 _UNREADABLE = (zipfile.BadZipFile, OSError, EOFError, ValueError, KeyError, RuntimeError)
 
@@ -71,6 +73,8 @@ def as_dataset(record: Record, platform: Mapping[str, Any]) -> xr.Dataset:
         for variable in observable.variables(run):
             values = _padded(record.values[variable.name], variable, lengths)
             variables[variable.name] = ((observable.dim, *variable.dims), values, {"long_name": variable.long_name})
+    if record.start is not None:
+        variables[START] = (("parameter",), record.start, {"long_name": "parameters that the run starts from"})
     attributes = {
         "format": FORMAT,
         "run_id": run.id,
@@ -150,5 +154,6 @@ def _check(ds: xr.Dataset, path: Path) -> None:
     except Mistaken:
         return  # of another version: whole, but what it should hold is not known here
     declared = {variable.name for observable in run.observe for variable in observable.variables(run)}
+    declared |= {START} if run.start else set()
     if declared != set(ds.data_vars):
         raise DamagedFileError(path, f"it holds {sorted(map(str, ds.data_vars))}, its run records {sorted(declared)}")

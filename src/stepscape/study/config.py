@@ -13,6 +13,7 @@ from pydantic.dataclasses import dataclass as typed_dataclass
 from stepscape.errors import FileError, Mistake, Mistaken, listed, nearest
 from stepscape.fields import Text, describe, mistakes_of, shown
 from stepscape.registry import settings
+from stepscape.study.parents import check_outer_starts
 from stepscape.study.paths import Paths
 from stepscape.study.plan import Plan, make_plan
 from stepscape.study.source import line_of, read_yaml
@@ -106,11 +107,12 @@ def study_path(name: str, folder: Path = STUDIES) -> Path:
     return path
 
 
-def load_plan(names: Sequence[str]) -> Plan:
+def load_plan(names: Sequence[str], results: Paths | None = None) -> Plan:
     """Reads the selected studies and groups their runs into packs.
 
     Args:
         names: the studies, by name or path; the same file twice is one study.
+        results: where runs may lie that selected ones start from, though no selected study has them.
 
     Returns:
         The plan.
@@ -128,6 +130,7 @@ def load_plan(names: Sequence[str]) -> Plan:
         except Mistaken as error:
             faults.append(error)
     faults += _namesakes(found.values())
+    faults += check_outer_starts(found.values(), results)
     if faults:
         told = Mistaken(mistake for fault in faults for mistake in fault.mistakes)
         told.args = ("\n".join(map(str, faults)),)

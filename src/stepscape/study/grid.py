@@ -12,11 +12,11 @@ from pathlib import Path
 from typing import Any, cast
 
 from stepscape.errors import Mistake, Mistaken, Mistakes, listed, nearest
-from stepscape.fields import shown
+from stepscape.fields import Raw, shown
 from stepscape.observables import Observable
 from stepscape.registry import make, names
 from stepscape.study.axes import MOST_RUNS, Axis, Cell, fill, read_axis, read_points, read_zip
-from stepscape.study.run import Run
+from stepscape.study.run import Run, Start
 from stepscape.study.selection import Selection
 from stepscape.study.values import check_field, check_key, replace
 
@@ -26,14 +26,15 @@ _REQUIRED = ("dataset", "model", "loss", "optimizer", "budget")
 
 @dataclass
 class Expansion:
-    """The runs of a grid, in its order; where each stands; and the labels that members were given."""
+    """The runs of a grid, in its order; where each stands; the labels of members; and where each start is given."""
 
     runs: list[Run] = field(default_factory=list)
     places: list[str] = field(default_factory=list)
     labels: dict[tuple[str, Any], str] = field(default_factory=dict)
+    starts: dict[Start, str] = field(default_factory=dict)
 
-    def give_labels(self, run: Run, cells: Sequence[Cell]) -> None:
-        """Keeps the labels that the study gives the members of a run.
+    def keep_words(self, run: Run, cells: Sequence[Cell]) -> None:
+        """Keeps what the study says of a run and the run does not hold: its members' labels, where its start stands.
 
         Args:
             run: the run.
@@ -43,6 +44,8 @@ class Expansion:
             Mistaken: the study calls one of them otherwise elsewhere.
         """
         for cell in cells:
+            if cell.key == "start" and run.start is not None:
+                self.starts.setdefault(run.start, cell.where)
             if cell.label:
                 other = self.labels.setdefault((cell.key, getattr(run, cell.key)), cell.label)
                 if other != cell.label:
@@ -176,7 +179,7 @@ def _expand_block(block: _Block, exclude: Any, made: Expansion, mistakes: Mistak
         cells = tuple(itertools.chain(*combination))
         try:
             runs.append(_run(cells, block))
-            made.give_labels(runs[-1], cells)
+            made.keep_words(runs[-1], cells)
         except Mistaken as error:
             told |= dict.fromkeys(error.mistakes)
     mistakes.extend(told)
@@ -189,12 +192,12 @@ def _expand_block(block: _Block, exclude: Any, made: Expansion, mistakes: Mistak
 def _run(cells: Sequence[Cell], block: _Block) -> Run:
     values = {cell.key: cell.value for cell in cells if "." not in cell.key}
     places = {cell.key: cell.where for cell in cells if "." not in cell.key}
-    fields: dict[str, list[tuple[str, _Raw, str]]] = {}
+    fields: dict[str, list[tuple[str, Raw, str]]] = {}
     for cell in cells:
         part, _, name = cell.key.partition(".")
         if name:
             check_field(values.get(part), cell.key, cell.axis)
-            fields.setdefault(part, []).append((name, _Raw(cell.value), cell.where))
+            fields.setdefault(part, []).append((name, Raw(cell.value), cell.where))
             places[part] = cell.where
     for part, given in fields.items():
         values[part] = _replaced(values[part], tuple(given))
@@ -213,22 +216,8 @@ def _place(key: str, places: Mapping[str, str], block: _Block) -> str:
     return places.get(key, f"{block.where}.{key}")
 
 
-class _Raw:
-    """A value as the study gives it, hashed by its text: lists may be axis values, and lists have no hash."""
-
-    def __init__(self, value: Any) -> None:
-        self.value = value
-        self.text = repr(value)
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, _Raw) and self.text == other.text
-
-    def __hash__(self) -> int:
-        return hash(self.text)
-
-
 @cache
-def _replaced(holder: Any, fields: tuple[tuple[str, _Raw, str], ...]) -> Any:
+def _replaced(holder: Any, fields: tuple[tuple[str, Raw, str], ...]) -> Any:
     given = {name: raw.value for name, raw, _ in fields}
     return replace(holder, given, {name: where for name, _, where in fields})
 

@@ -43,6 +43,10 @@ class Paths:
         """The state of a pack in training, for a job that takes it up again."""
         return self.root / "checkpoints" / f"{pack}.npz"
 
+    def start(self, content: str) -> Path:
+        """A file of parameters that runs start from, by its content hash."""
+        return self.root / "starts" / f"{content}.npz"
+
     @property
     def packs(self) -> Path:
         """Receipts, plans and failures of packs."""

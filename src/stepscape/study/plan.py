@@ -57,6 +57,14 @@ class Plan:
         """The selected study of that name."""
         return next(study for study in self.studies if study.name == name)
 
+    @cached_property
+    def _homes(self) -> dict[str, str]:
+        return {run.id: pack.id for pack in self.packs for run in pack.runs}
+
+    def packs_before(self, pack: Pack) -> list[str]:
+        """The ids of the packs that hold runs from which runs of `pack` start."""
+        return sorted({self._homes[run.parent] for run in pack.runs if run.parent in self._homes})
+
     def packs_of(self, study: Study) -> list[Pack]:
         """The packs that hold the runs of a study."""
         wanted = {run.id for run in study.runs}
@@ -64,14 +72,32 @@ class Plan:
 
 
 def make_plan(studies: Sequence[Study]) -> Plan:
-    """Groups the runs of the selected studies into packs, each run once."""
+    """Groups the runs of the selected studies into packs, each run once; a pack is of one study and one generation."""
     packs: list[Pack] = []
     planned: set[str] = set()
+    generation = _generations(run for study in studies for run in study.runs)
     for study in studies:
-        fresh = [run for run in study.runs if run.id not in planned]
-        planned.update(run.id for run in fresh)
-        packs += plan_packs(fresh)
+        fresh = {run.id: run for run in study.runs if run.id not in planned}
+        planned.update(fresh)
+        for number in sorted({generation[run_id] for run_id in fresh}):
+            packs += plan_packs(run for run_id, run in fresh.items() if generation[run_id] == number)
     return Plan(tuple(studies), tuple(packs))
+
+
+def _generations(runs: Iterable[Run]) -> dict[str, int]:
+    """Run id to how many runs were trained before it, one starting from the other: packs then wait in no circle."""
+    planned = {run.id: run for run in runs}
+    found: dict[str, int] = {}
+    for run_id in planned:
+        line = []
+        parent: str | None = run_id
+        while parent in planned and parent not in found:
+            line.append(parent)
+            parent = planned[parent].parent
+        before = found.get(parent, 0) if parent else -1
+        for number, descendant in enumerate(reversed(line), start=before + 1):
+            found[descendant] = number
+    return found
 
 
 def plan_packs(runs: Iterable[Run]) -> list[Pack]:
@@ -110,9 +136,9 @@ def _halve(line: _Line, target: float) -> list[_Line]:
 
 
 def _address(run: Run) -> int:
-    """Where a run lies: a hash of what it shares with its lanes, one of all but its seed, and its identity."""
+    """Where a run lies: a hash of what it shares with its lanes, one of all but seed and start, and its identity."""
     lanes = _shape(run.model, run.dataset, run.batch, run.dtype, run.optimizer.name)
-    seeds = digest(canonical_json({key: held for key, held in run.spec.items() if key != "seed"}))
+    seeds = digest(canonical_json({key: held for key, held in run.spec.items() if key not in ("seed", "start")}))
     return int(lanes + seeds + run.id, 16)
 
 

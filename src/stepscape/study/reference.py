@@ -16,7 +16,7 @@ from stepscape.observables import Observable
 from stepscape.registry import KINDS, Member, default, own_members, settings
 from stepscape.study.config import Config
 from stepscape.study.labels import spell
-from stepscape.study.run import Budget, Run, Stop
+from stepscape.study.run import Budget, Run, Start, Stop
 from stepscape.study.spec import StudyFile
 from stepscape.study.values import GROUPS, ROLES, RUN_KEYS
 
@@ -176,6 +176,10 @@ def key_reference() -> str:
         _table(Budget),
         "### stop",
         _table(Stop),
+        "### start",
+        "Fields under `run` are as in `where`. What they do not say of model, dataset, dtype and seed is that of the "
+        "run that starts; unless they speak of `start`, they select among runs that start from model and seed.",
+        _table(Start),
         "## Members",
         "A member is given by its name, or by `{name: ..., fields}`; `label` among them is what tables call it. "
         "`stepscape list KIND` prints these tables.",

@@ -2,22 +2,24 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Mapping
 from functools import cached_property
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import ConfigDict, model_validator
+from pydantic import BeforeValidator, ConfigDict, InstanceOf, WithJsonSchema, model_validator
 from pydantic.dataclasses import dataclass as typed_dataclass
 from pydantic_core import PydanticCustomError
 
 from stepscape.datasets import Dataset
-from stepscape.fields import BatchSize, Count, Index, NonNegativeReal, PositiveReal, Share, describe
+from stepscape.fields import BatchSize, Count, Index, NonNegativeReal, PositiveReal, Raw, Share, Text, describe
 from stepscape.losses import Loss
 from stepscape.models import Model
 from stepscape.observables import Observable
 from stepscape.optimizers import Optimizer
 from stepscape.schedules import Schedule
 from stepscape.schedules.constant import Constant
-from stepscape.study.identity import ENGINE_VERSION, canonical_json, digest, plain
+from stepscape.study.identity import DIGITS, ENGINE_VERSION, canonical_json, digest, plain
 
 _STRICT = ConfigDict(extra="forbid", arbitrary_types_allowed=True)
 
@@ -63,6 +65,50 @@ class Stop:
         return self
 
 
+def _reference(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return Raw(dict(value))
+    if value is None or isinstance(value, Raw) or (isinstance(value, str) and re.fullmatch(_RUN_ID, value)):
+        return value
+    allowed = f"a run id ({DIGITS} hex digits; in quotes if they may be a number), or fields that select a run"
+    raise PydanticCustomError("run", "{allowed}", {"allowed": allowed})
+
+
+_RUN_ID = f"[0-9a-f]{{{DIGITS}}}"
+RunReference = Annotated[
+    str | InstanceOf[Raw],
+    BeforeValidator(_reference),
+    WithJsonSchema({"anyOf": [{"type": "string", "pattern": f"^{_RUN_ID}$"}, {"type": "object"}]}),
+]
+"""A run id; in a study also fields that select one of its runs, in whose place `resolve_starts` puts the id."""
+
+
+@typed_dataclass(frozen=True, kw_only=True, config=_STRICT)
+class Start:
+    """Where theta_0 comes from, if not from model and seed: another run, after some updates, or a file."""
+
+    run: Annotated[
+        RunReference | None, describe("the run whose parameters are taken: its id, or fields that select one")
+    ] = None
+    step: Annotated[Index | None, describe("taken after this many updates of that run, which keeps them", "steps")] = (
+        None
+    )
+    file: Annotated[Text | None, describe("a `.npz` of parameters by name, beside the study; ids hold its content")] = (
+        None
+    )
+
+    @model_validator(mode="after")
+    def _is_one(self) -> Self:
+        if (self.run is None) == (self.file is None):
+            raise PydanticCustomError("start", "exactly one of `run`, `file`")
+        if (self.run is None) != (self.step is None):
+            raise PydanticCustomError("start", "a `step` with `run`, and none with `file`")
+        return self
+
+    def __str__(self) -> str:
+        return f"{self.run}@{self.step}" if self.file is None else self.file
+
+
 @typed_dataclass(frozen=True, kw_only=True, config=_STRICT)
 class Run:
     """One point of a grid. Two runs with the same identity are the same run."""
@@ -86,6 +132,7 @@ class Run:
             "standard deviations, times RMS(theta_0)",
         ),
     ] = 0.0
+    start: Annotated[Start | None, describe("where it starts, if not from model and seed")] = None
     observe: Annotated[tuple[Observable, ...], describe("what is recorded, and when")] = ()
 
     @property
@@ -107,6 +154,16 @@ class Run:
     def updates(self) -> int:
         """Number of updates T of its budget."""
         return self.budget.updates(self.train_size, self.batch)
+
+    @property
+    def parent(self) -> str | None:
+        """The id of the run it starts from; None where it starts from none."""
+        return self.start.run if self.start and isinstance(self.start.run, str) else None
+
+    @cached_property
+    def parameter_count(self) -> int:
+        """Number of parameters P."""
+        return self.model.parameter_count(self.dataset.input_shape, self.dataset.outputs)
 
     @cached_property
     def spec(self) -> dict[str, Any]:
@@ -154,3 +211,11 @@ class Run:
             if fault:
                 found.append((f"{place}.{fault[0]}", fault[1], fault[2]))
         return found
+
+
+def describe_run(run: Run) -> str:
+    """A run in one line: what tells it from its neighbours first."""
+    lr = "" if run.lr is None else f" lr={run.lr:g}"
+    start = "" if run.start is None else f" start={run.start}"
+    told = f"{run.optimizer.name}{lr} batch_size={run.batch_size} seed={run.seed}{start}"
+    return f"{told} {run.model.name} {run.loss.name} {run.dataset.name}"

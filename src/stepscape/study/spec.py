@@ -21,9 +21,10 @@ from stepscape.observables import Observable
 from stepscape.registry import Member, make, names, settings
 from stepscape.study.grid import Expansion, expand, parse_observe
 from stepscape.study.labels import label_members
-from stepscape.study.run import Run
+from stepscape.study.run import Run, Start, describe_run
 from stepscape.study.selection import Selection
 from stepscape.study.source import line_of, read_yaml
+from stepscape.study.starts import Starts, resolve_starts
 
 M = TypeVar("M", bound=Claim | Figure)
 
@@ -69,6 +70,8 @@ class Study:
         labels: (role, member) to what the study calls it in tables.
         claims: what is judged.
         figures: what is drawn.
+        start_files: content hash of a file that runs start from, to the file.
+        outer_starts: starts from runs of other studies, to their key paths.
     """
 
     name: str
@@ -80,13 +83,15 @@ class Study:
     labels: Mapping[tuple[str, Member], str]
     claims: tuple[Entry[Claim], ...]
     figures: tuple[Entry[Figure], ...]
+    start_files: Mapping[str, Path]
+    outer_starts: Mapping[Start, str]
 
     @cached_property
     def packs(self) -> list[Any]:
         """Its runs in packs, as they are when no other study is selected."""
-        from stepscape.study.plan import plan_packs
+        from stepscape.study.plan import make_plan
 
-        return plan_packs(self.runs)
+        return list(make_plan([self]).packs)
 
     def pick(self, entry: Entry[Any]) -> list[Run]:
         """The runs that a claim or figure is about."""
@@ -128,11 +133,13 @@ def _read(path: Path, given: Any, mistakes: Mistakes) -> Study:
     grid = () if faulty & {"grid", "defaults"} else file.grid
     made = expand(grid, file.defaults, observe, path.parent, mistakes)
     labels: Mapping[tuple[str, Any], str] = {}
+    starts = Starts()
     if len(mistakes) == before and not faulty & {"grid", "defaults", "observe"}:
-        mistakes.extend(_doubles(made))
         mistakes.extend(_unobserved(made))
         with mistakes.collected():
             labels = label_members(made.runs, made.labels)
+            starts = resolve_starts(made, labels, path.parent)
+            mistakes.extend(_doubles(made))
     runs = made.runs if labels and len(mistakes) == before else []  # with mistakes in them nothing more can be said
     claims: Sequence[Entry[Claim]] = _entries("claim", file.claims, runs, labels, mistakes)
     figures: Sequence[Entry[Figure]] = _entries("figure", file.figures, runs, labels, mistakes)
@@ -146,6 +153,8 @@ def _read(path: Path, given: Any, mistakes: Mistakes) -> Study:
         labels=labels,
         claims=tuple(claims),
         figures=tuple(figures),
+        start_files=starts.files,
+        outer_starts=starts.outer,
     )
 
 
@@ -190,13 +199,6 @@ def _unobserved(made: Expansion) -> list[Mistake]:
     places = dict.fromkeys(place for run, place in zip(made.runs, made.places, strict=True) if not run.observe)
     allowed = "at least one observable, such as losses: {every: 1}"
     return [Mistake(place, "runs that record nothing", allowed, "add it to `observe`") for place in places]
-
-
-def describe_run(run: Run) -> str:
-    """A run in one line: what tells it from its neighbours first."""
-    lr = "" if run.lr is None else f" lr={run.lr:g}"
-    told = f"{run.optimizer.name}{lr} batch_size={run.batch_size} seed={run.seed}"
-    return f"{told} {run.model.name} {run.loss.name} {run.dataset.name}"
 
 
 def _entries(

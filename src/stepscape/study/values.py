@@ -12,11 +12,11 @@ from pydantic import TypeAdapter, ValidationError
 from stepscape.errors import Mistake, Mistaken, listed, nearest
 from stepscape.fields import mistakes_of, shown
 from stepscape.registry import KINDS, Member, make, non_defaults, settings
-from stepscape.study.run import Budget, Run, Stop
+from stepscape.study.run import Budget, Run, Start, Stop
 
 RUN_KEYS = tuple(name for name in settings(Run) if name != "observe")
 ROLES = tuple(key for key in RUN_KEYS if key in KINDS)
-GROUPS: dict[str, type[Any]] = {"budget": Budget, "stop": Stop}
+GROUPS: dict[str, type[Any]] = {"budget": Budget, "stop": Stop, "start": Start}
 
 
 def check_key(key: Any, where: str, others: Iterable[str] = ()) -> str:

@@ -22,8 +22,6 @@ from stepscape.study.plan import Pack
 from stepscape.study.run import Run
 from stepscape.training.loop import Group, Lane
 from stepscape.training.platform import platform_record
-from stepscape.training.problem import Problem
-from stepscape.training.record import Record
 
 FORMAT = 1
 _UNREADABLE = (zipfile.BadZipFile, OSError, EOFError, ValueError, KeyError, TypeError)
@@ -70,6 +68,8 @@ def _lane_arrays(lane: Lane) -> Iterator[tuple[str, np.ndarray]]:
     for observable, steps in lane.record.steps.items():
         yield f"steps/{observable}", np.array(steps, dtype=np.int64)
     yield from ((f"values/{name}", np.stack(rows)) for name, rows in lane.record.values.items() if rows)
+    if lane.record.start is not None:
+        yield "start", lane.record.start
 
 
 def _array(tensor: torch.Tensor) -> np.ndarray:
@@ -123,13 +123,13 @@ def _refuse_other_numbers(header: Mapping[str, Any], run: Run, device: torch.dev
 
 
 def _group(held: Arrays, runs: list[Run], step: int, device: torch.device) -> Group:
-    lanes = [Lane(Problem(run, device), Record(run)) for run in runs]
+    lanes = [Lane.of(run, device, held.get(f"{number}/start")) for number, run in enumerate(runs)]
     state = {}
     for name, array in held.items():
         place, _, key = name.partition("/")
         if place == "state":
             state[key] = torch.from_numpy(array).to(device)
-        elif place.isdecimal():
+        elif place.isdecimal() and key != "start":
             _restore(lanes[int(place)], key, array, device)
     theta, noise = (torch.from_numpy(held[name]).to(device) for name in ("theta", "noise"))
     return Group(lanes, step, theta, state, noise)

@@ -57,6 +57,11 @@ class Lane:
     memories: dict[str, Mapping[str, Tensor]] = field(default_factory=dict)
     error: Exception | None = None
 
+    @classmethod
+    def of(cls, run: Run, device: torch.device, start: np.ndarray | None) -> Lane:
+        """A run before its first update; `start` (P,) is what it begins with if it has a `start`."""
+        return cls(Problem(run, device, start), Record(run, start=start))
+
     @property
     def run(self) -> Run:
         """The run."""
@@ -83,9 +88,20 @@ class Group:
         self.keep(range(len(lanes)))
 
     @classmethod
-    def start(cls, runs: Sequence[Run], device: torch.device) -> Group:
-        """Runs of one group of `lane_groups` before their first update."""
-        lanes = [Lane(Problem(run, device), Record(run)) for run in runs]
+    def start(
+        cls, runs: Sequence[Run], device: torch.device, starts: Mapping[str, np.ndarray | None] | None = None
+    ) -> Group:
+        """Runs of one group of `lane_groups` before their first update.
+
+        Args:
+            runs: the runs.
+            device: where they train.
+            starts: run ids to what runs with a `start` begin with (P,), as `start_parameters` reads it.
+
+        Returns:
+            The group.
+        """
+        lanes = [Lane.of(run, device, (starts or {}).get(run.id)) for run in runs]
         theta = torch.stack([lane.problem.initial() for lane in lanes])
         shares = torch.tensor([[run.branch_noise] for run in runs], dtype=torch.float64, device=device)
         noise = shares * theta.double().square().mean(dim=1, keepdim=True).sqrt()
@@ -193,17 +209,18 @@ class Group:
         self.step += 1
 
 
-def train_run(run: Run, device: torch.device) -> Record:
+def train_run(run: Run, device: torch.device, start: np.ndarray | None = None) -> Record:
     """Trains and observes one run.
 
     Args:
         run: the run.
         device: where it trains.
+        start: the parameters (P,) that a run with a `start` begins with, as `start_parameters` reads them.
 
     Returns:
         What was recorded: entries for theta_0 to theta_T, fewer where it stopped or diverged.
     """
-    group = Group.start([run], device)
+    group = Group.start([run], device, {run.id: start})
     (lane,) = group.lanes
     while group.lanes:
         group.advance()

@@ -14,6 +14,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 
 from stepscape import __version__
@@ -25,14 +26,14 @@ from stepscape.store.receipts import Told, known, read_pack, write_receipt
 from stepscape.store.runfile import write_run
 from stepscape.study.paths import Paths
 from stepscape.study.plan import Pack
-from stepscape.study.run import Run
-from stepscape.study.spec import describe_run
+from stepscape.study.run import Run, describe_run
 from stepscape.training.checkpoint import UnusableCheckpointError, read_checkpoint, write_checkpoint
 from stepscape.training.interrupts import deferred_interrupts
 from stepscape.training.lanes import lane_groups
 from stepscape.training.loop import Group, Lane
 from stepscape.training.platform import platform_record, prepare
 from stepscape.training.record import Record
+from stepscape.training.starts import start_parameters
 
 _PACKAGES = ("torch", "numpy", "xarray", "zarr")
 _TAIL = 15
@@ -106,7 +107,7 @@ class _Job:
         if resumed:
             self._train(*resumed)
         for runs in self._lease.turns(lane_groups(self._left(self._missing), self._device)):
-            self._train(Group.start(runs, self._device), 0.0)
+            self._start(runs)
         if not self._lease.lost:
             self._checkpoint.unlink(missing_ok=True)
 
@@ -131,6 +132,20 @@ class _Job:
         print(f"going on after {group.step} updates with {counted(len(left), 'run')}", flush=True)
         return group, seconds
 
+    def _start(self, runs: Iterable[Run]) -> None:
+        """Trains runs from their beginning, those that have one."""
+        starts: dict[str, np.ndarray | None] = {}
+        ready = []
+        for run in runs:
+            try:
+                starts[run.id] = start_parameters(run, self._paths)
+            except Exception as error:  # what it starts from is not there: its neighbours train
+                self._fail(run, error)
+            else:
+                ready.append(run)
+        if ready:
+            self._train(Group.start(ready, self._device, starts), 0.0)
+
     def _train(self, group: Group, seconds: float) -> None:
         """Trains a group to its end; where that fails as a whole, its lanes one by one."""
         runs = [lane.run for lane in group.lanes]
@@ -143,7 +158,7 @@ class _Job:
                 self._fail(runs[0], error)
                 return
             for run in self._left(runs):
-                self._train(Group.start([run], self._device), 0.0)
+                self._start([run])
 
     def _advance(self, group: Group, seconds: float) -> None:
         with deferred_interrupts() as interrupts:
@@ -215,12 +230,14 @@ def _versions() -> dict[str, str]:
 
 
 def _failure(run: Run, error: Exception) -> dict[str, Any]:
-    lines = "".join(traceback.format_exception(error)).splitlines()
+    told = str(error) if isinstance(error, StepscapeError) else "".join(traceback.format_exception(error))
+    lines = told.splitlines()
     print(f"{run.id} {describe_run(run)}: failed", *lines, sep="\n", file=sys.stderr, flush=True)
+    name = "" if isinstance(error, StepscapeError) else f"{type(error).__name__}: "
     return {
         "run": run.id,
         "fields": describe_run(run),
-        "error": f"{type(error).__name__}: {error}{_what_helps(error)}",
+        "error": f"{name}{error}{_what_helps(error)}",
         "log_tail": lines[-_TAIL:],
     }
 

@@ -67,10 +67,16 @@ class Problem:
         train: the training set.
         test: the test set.
         network: the network, which all runs of its kind share.
+
+    Raises:
+        ValueError: the run has a start and `start` (P,) is not given, or the other way round.
     """
 
-    def __init__(self, run: Run, device: torch.device) -> None:
+    def __init__(self, run: Run, device: torch.device, start: np.ndarray | None = None) -> None:
+        if (run.start is None) != (start is None):
+            raise ValueError(f"run {run.id} starts from {run.start or 'its seed'}; `start_parameters` gives from what")
         self.run = run
+        self._start = start
         self.dtype = DTYPES[run.dtype]
         self.device = device
         self.train, self.test = _load(run.dataset, self.dtype, device)
@@ -82,7 +88,9 @@ class Problem:
         return self.network.sizes
 
     def initial(self) -> Tensor:
-        """The parameters (P,) that the run starts from: a function of model and seed, not of the learning rate."""
+        """The parameters (P,) that the run starts from: those given, or of model and seed, not of the learning rate."""
+        if self._start is not None:
+            return torch.tensor(self._start, device=self.device, dtype=self.dtype)
         return self.network.initial(self.run.seed).to(self.device, self.dtype)
 
     def outputs(self, theta: Tensor, inputs: Tensor) -> Tensor:

@@ -26,6 +26,7 @@ class Record:
         reason: in words, why it ended there.
         steps: name of an observable to the steps it was measured at.
         values: name of a variable to its measurements.
+        start: the parameters (P,) that a run with a `start` began with.
     """
 
     run: Run
@@ -34,6 +35,7 @@ class Record:
     reason: str = ""
     steps: dict[str, list[int]] = field(default_factory=dict)
     values: dict[str, list[np.ndarray]] = field(default_factory=dict)
+    start: np.ndarray | None = None
 
     def __post_init__(self) -> None:
         for observable in self.run.observe:

@@ -21,8 +21,7 @@ from stepscape.store.runfile import as_dataset, encode_run, open_run
 from stepscape.study.config import read_config
 from stepscape.study.paths import RUN_ENDING, Paths
 from stepscape.study.restore import restore_run
-from stepscape.study.run import Run
-from stepscape.study.spec import describe_run
+from stepscape.study.run import Run, describe_run
 from stepscape.training.loop import train_run
 from stepscape.training.platform import platform_record, prepare
 
@@ -81,7 +80,7 @@ def replay(path: Path, device_name: str = "auto") -> int:
     run, platform = _restored(then, path), _platform(then, path)
     device = prepare("cpu" if device_name == "auto" and _is_this_cpu(platform, run) else device_name)
     print(f"Training run {run.id} again: {describe_run(run)}", flush=True)
-    record = train_run(run, device)
+    record = train_run(run, device, then["start_parameters"].values if run.start else None)
     here = platform_record(run, device)
     if here != platform:
         return _judge_averages(then, as_dataset(record, here), run, _changes(platform, here))

@@ -39,7 +39,7 @@ def architectures(runs: Iterable[Run]) -> list[Run]:
     """One run of each kind whose lanes can share a computation, whatever it observes."""
     found: dict[object, Run] = {}
     for run in runs:
-        short = replace(run, observe=_OBSERVED, budget=Budget(steps=_UPDATES), stop=None)
+        short = replace(run, observe=_OBSERVED, budget=Budget(steps=_UPDATES), stop=None, start=None)
         found.setdefault(shared_by_lanes(short), short)
     return list(found.values())
 
