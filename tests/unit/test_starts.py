@@ -532,7 +532,7 @@ def test_a_file_of_results_that_is_no_run_of_this_version(outside: tuple[Path, P
     paths.run(parent.id).write_bytes(whole[:-40])
     with pytest.raises(Mistaken, match="which is no such run"):
         load_plan([str(second)], paths)
-    paths.run(parent.id).write_bytes(whole.replace(b'\\"engine\\":1', b'\\"engine\\":9'))
+    paths.run(parent.id).write_bytes(whole.replace(b'\\"engine\\":2', b'\\"engine\\":9'))
     with pytest.raises(Mistaken):
         load_plan([str(second)], paths)
 

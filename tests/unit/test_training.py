@@ -22,6 +22,7 @@ from stepscape.observables.losses import Losses
 from stepscape.optimizers.gd import GradientDescent
 from stepscape.registry import names
 from stepscape.store.runfile import as_dataset, open_run
+from stepscape.study.identity import ENGINE_VERSION
 from stepscape.study.paths import Paths
 from stepscape.study.run import Run
 from stepscape.training import pack as packing
@@ -484,7 +485,7 @@ def test_a_pack_without_a_plan_is_refused(tmp_path: Path, capsys: pytest.Capture
         lambda text: text[: len(text) // 2],
         lambda text: text.replace('"lr": 0.5', '"lr": 0.25'),
         lambda text: text.replace('"lr": 0.5', '"lr": NaN'),
-        lambda text: text.replace('"engine": 1', '"engine": "?"'),
+        lambda text: text.replace(f'"engine": {ENGINE_VERSION}', '"engine": "?"'),
         lambda text: '{"pack": "x", "runs": [{}]}',
         lambda text: '{"pack": "x", "runs": [3]}',
         lambda text: '{"pack": "x", "runs": []}',

@@ -19,9 +19,7 @@ if TYPE_CHECKING:
     from stepscape.training.snapshot import Snapshot
 
 
-@member(
-    "hessian_density", version=2, source="Ubaru, Chen & Saad 2017 (stochastic Lanczos quadrature); arXiv:1901.10159"
-)
+@member("hessian_density", source="Ubaru, Chen & Saad 2017 (stochastic Lanczos quadrature); arXiv:1901.10159")
 class HessianDensity(Observable):
     """The eigenvalue density of the Hessian of the full training loss, as quadratures; its trace and Frobenius norm.
 

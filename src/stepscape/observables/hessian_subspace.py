@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 SKETCH_BLOCK = 8  # the curvature room's, known here without torch
 
 
-@member("hessian_subspace", version=2, source="arXiv:1812.04754")
+@member("hessian_subspace", source="arXiv:1812.04754")
 class HessianSubspace(TrackedEigenpairs):
     """Overlaps |U_t U_s^T|_F^2 / k of the top k eigenvectors' span with earlier ones, and the gradient's share in it.
 

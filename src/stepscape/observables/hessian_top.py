@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from stepscape.training.snapshot import Snapshot
 
 
-@member("hessian_top", version=2, source="Wu & Simon 2000 (thick-restart Lanczos); arXiv:2103.00065")
+@member("hessian_top", source="Wu & Simon 2000 (thick-restart Lanczos); arXiv:2103.00065")
 class HessianTop(TopEigenvalues):
     """The largest eigenvalues of the Hessian of the full training loss.
 

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from stepscape.training.snapshot import Snapshot
 
 
-@member("preconditioned_top", version=2, source="arXiv:2207.14484")
+@member("preconditioned_top", source="arXiv:2207.14484")
 class PreconditionedTop(TopEigenvalues):
     """The largest eigenvalues of P^-1 H, with P the preconditioner of the update about to be taken.
 

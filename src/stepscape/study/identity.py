@@ -9,7 +9,7 @@ from typing import Any
 
 from stepscape.registry import Member, non_defaults
 
-ENGINE_VERSION = 1
+ENGINE_VERSION = 2
 """Raised by hand when a change to training alters any number of any run."""
 
 DIGITS = 16
