@@ -167,5 +167,5 @@ class _LanePoint:
 def aligned_rows(theta: Tensor) -> Tensor:
     """A copy of theta (lanes, P) whose rows start on 64-byte boundaries, so that all lanes take the same kernels."""
     per_line = _ALIGNMENT // theta.element_size()
-    padded = theta.new_zeros(len(theta), -(-theta.shape[1] // per_line) * per_line)
+    padded = theta.new_empty(len(theta), -(-theta.shape[1] // per_line) * per_line)
     return padded[:, : theta.shape[1]].copy_(theta)

@@ -38,10 +38,9 @@ class Record:
     start: np.ndarray | None = None
 
     def __post_init__(self) -> None:
-        for observable in self.run.observe:
-            self.steps[observable.name] = []
-            for variable in observable.variables(self.run):
-                self.values[variable.name] = []
+        self._variables = {observable.name: observable.variables(self.run) for observable in self.run.observe}
+        self.steps |= {name: [] for name in self._variables}
+        self.values |= {variable.name: [] for declared in self._variables.values() for variable in declared}
 
     def add(self, observable: Observable, step: int, values: Mapping[str, np.ndarray | float]) -> None:
         """Keeps one measurement.
@@ -54,7 +53,7 @@ class Record:
         Raises:
             ValueError: the values are not those that the observable declares: a defect of that member.
         """
-        variables = observable.variables(self.run)
+        variables = self._variables[observable.name]
         if set(values) != {variable.name for variable in variables}:
             raise ValueError(f"{observable.name} measured {sorted(values)}, declared {[v.name for v in variables]}")
         self.steps[observable.name].append(step)
