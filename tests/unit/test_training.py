@@ -16,6 +16,7 @@ import numpy as np
 import pytest
 import torch
 
+from benchmarks.branch_noise import differences
 from stepscape.cli import main
 from stepscape.errors import FileError, StepscapeError
 from stepscape.observables.losses import Losses
@@ -325,6 +326,15 @@ def test_branch_noise_reaches_every_optimizer(optimizer: str) -> None:
     scale = 1e-3 * np.sqrt(np.mean(quiet[0] ** 2))
     drawn = generator(0, "branch_noise", 0).standard_normal(quiet.shape[1])
     np.testing.assert_allclose(noisy[1] - quiet[1], scale * drawn, rtol=0, atol=1e-14)
+
+
+@pytest.mark.slow
+def test_branch_noise_makes_runs_agree_across_dtypes_past_the_edge() -> None:
+    """Rounding chooses no branch where the noise is far larger than it: float32 stays with float64 for 500 steps."""
+    (quiet, _), (noisy, sharpness) = differences(0.5, 0.0), differences(0.5, 1e-4)
+    assert sharpness > 1, "past the edge"
+    assert quiet[-1] > 3e-3, "without noise they part"
+    assert noisy[-1] < 1e-3
 
 
 def test_branch_noise_is_off_by_default() -> None:
