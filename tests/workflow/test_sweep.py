@@ -190,7 +190,7 @@ def test_a_run_that_fails_costs_no_neighbour(fresh: Project) -> None:
         "@member('breaks')\n"
         "class Breaks(GradientDescent):\n"
         "    def update(self, objective, theta, state, hyper, random):\n"
-        "        if float(hyper['lr']) == 0.2:\n"
+        "        if (hyper['lr'] == 0.2).any():\n"
         "            raise ArithmeticError('no such step')\n"
         "        return super().update(objective, theta, state, hyper, random)\n"
     )
