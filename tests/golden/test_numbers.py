@@ -69,6 +69,11 @@ OBSERVED = {
     "distance": {"at": [10, 20]},
     "noise_scale": {"at": [20]},
     "hessian_density": {"at": [20], "probes": 2, "nodes": 4},
+    "gauss_newton_top": {"at": [20], "tol": 1e-10},
+    "residual_hessian": {"at": [20], "tol": 1e-10},
+    "hessian_diagonal": {"at": [20], "probes": 2},
+    "tangent_kernel": {"at": [20], "samples": 3, "k": 2},
+    "feature_kernel": {"at": [20], "samples": 3, "k": 2},
     "parameters": {"at": [20]},
 }
 
@@ -90,12 +95,15 @@ def numbers(case: dict[str, Any]) -> dict[str, Any]:
     record = train_run(run, torch.device("cpu"))
     kept = ("train_loss", "test_loss", "gradient_norm", "hessian_eigenvalue", "preconditioned_eigenvalue")
     kept += ("hessian_trace", "hessian_frobenius", "density_node", "density_weight")
-    kept += ("distance", "noise_scale")
+    kept += ("distance", "noise_scale", "gauss_newton_eigenvalue")
+    kept += ("tangent_kernel_eigenvalue", "tangent_kernel_alignment", "feature_kernel_eigenvalue")
     if case["model"]["name"] != "linear":  # its eigenvalues repeat, and rounding chooses among their eigenvectors
+        kept += ("residual_hessian_eigenvalue",)  # of a linear one, it is rounding
         kept += ("subspace_eigenvalue", "subspace_reference_overlap", "subspace_null", "gradient_share")
     found = {name: np.asarray(record.values[name]).ravel().astype(float).tolist() for name in kept}
-    theta = record.values["parameters"][0]
-    found["parameters"] = [float(theta.sum()), float(np.abs(theta).sum()), float(theta @ np.cos(np.arange(len(theta))))]
+    for name in ("parameters", "hessian_diagonal"):
+        row = record.values[name][0]
+        found[name] = [float(row.sum()), float(np.abs(row).sum()), float(row @ np.cos(np.arange(len(row))))]
     return {"versions": _versions(run.spec), "numbers": found}
 
 

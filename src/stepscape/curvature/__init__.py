@@ -5,10 +5,14 @@ The room takes callables: it knows no model, no study and no optimizer.
 
 from stepscape.curvature.basis import ROUNDING_FLOOR
 from stepscape.curvature.density import Density, counting_function, density_curve, spectral_density
+from stepscape.curvature.diagonal import estimated_diagonal
 from stepscape.curvature.eigenpairs import Eigenpairs, top_eigenpairs
+from stepscape.curvature.gauss_newton import difference, gauss_newton
+from stepscape.curvature.kernels import alignment, feature_kernel, tangent_kernel
 from stepscape.curvature.noise import gradient_variance
-from stepscape.curvature.products import Operator, hvp, preconditioned
+from stepscape.curvature.products import Operator, chunked_hvp, hvp, preconditioned
 from stepscape.curvature.subspaces import overlap, principal_cosines, shuffled_overlaps, sketch
+from stepscape.curvature.third_order import curvature_gradient, third_derivative
 from stepscape.curvature.tracking import Tracked, track_eigenpairs
 
 __all__ = [
@@ -17,8 +21,15 @@ __all__ = [
     "Eigenpairs",
     "Operator",
     "Tracked",
+    "alignment",
+    "chunked_hvp",
     "counting_function",
+    "curvature_gradient",
     "density_curve",
+    "difference",
+    "estimated_diagonal",
+    "feature_kernel",
+    "gauss_newton",
     "gradient_variance",
     "hvp",
     "overlap",
@@ -27,6 +38,8 @@ __all__ = [
     "shuffled_overlaps",
     "sketch",
     "spectral_density",
+    "tangent_kernel",
+    "third_derivative",
     "top_eigenpairs",
     "track_eigenpairs",
 ]

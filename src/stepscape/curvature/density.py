@@ -7,8 +7,10 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from stepscape.curvature.basis import Array, Basis
+from stepscape.curvature.eigenpairs import Eigenpairs
 from stepscape.curvature.products import Operator
 
 
@@ -50,6 +52,7 @@ def spectral_density(
     generators: Sequence[np.random.Generator],
     dtype: torch.dtype = torch.float32,
     device: torch.device | str = "cpu",
+    deflated: Eigenpairs | None = None,
 ) -> Density:
     """Stochastic Lanczos quadrature, with full reorthogonalisation.
 
@@ -57,6 +60,9 @@ def spectral_density(
     `steps` Lanczos steps give a tridiagonal T; its eigenvalues are the nodes, the squared first components of its
     eigenvectors the weights, and the quadrature is that of v^T f(H) v / dim, exact for polynomials of degree up to
     2 steps - 1. The first two moments are the probes' own estimates of the trace and the squared Frobenius norm.
+
+    Eigenpairs that are known are taken out: probes are drawn in their complement, and the known eigenvalues join every
+    quadrature with their exact weight, 1 / dim. So they add nothing to the noise of the probes.
 
     Takes steps products a probe; memory: (steps + 1) dim numbers.
 
@@ -67,6 +73,7 @@ def spectral_density(
         generators: one a probe, source of its signs.
         dtype: float32 or float64, of the vectors that `hvp` maps.
         device: where these vectors lie.
+        deflated: eigenpairs, k of them, as `top_eigenpairs` returns them; they join the nodes, so that m grows by k.
 
     Returns:
         Density: nodes and weights of every probe.
@@ -79,12 +86,15 @@ def spectral_density(
     """
     if steps < 2 or not generators:
         raise ValueError(f"{steps} steps and {len(generators)} generators; allowed: at least 2 and at least 1.")
+    known = torch.empty(0, dim, dtype=dtype, device=device) if deflated is None else deflated.vectors
+    project = _projection(known)
     bases = []
     for random in generators:
-        basis = Basis(hvp, dim, min(steps, dim), dtype, device)
-        bases.append((*_quadrature(basis, random), basis.products))
+        basis = Basis(lambda vector: project(hvp(vector)), dim, min(steps, dim - len(known)), dtype, device)
+        bases.append((*_quadrature(basis, random, project), basis.products))
     nodes, weights, products = zip(*bases, strict=True)
-    return Density(np.stack(nodes), np.stack(weights), dim, sum(products))
+    found = Density(np.stack(nodes), np.stack(weights), dim, sum(products))
+    return found if deflated is None else _joined(found, deflated.values.numpy())
 
 
 def density_curve(nodes: Array, weights: Array, at: Array, width: float) -> Array:
@@ -123,9 +133,24 @@ def counting_function(nodes: Array, weights: Array, levels: Array, dim: int) -> 
     return numbers
 
 
-def _quadrature(basis: Basis, random: np.random.Generator) -> tuple[Array, Array]:
+def _projection(known: Tensor) -> Operator:
+    """The part of a vector that is orthogonal to the rows."""
+    return (lambda vector: vector - (known @ vector) @ known) if len(known) else (lambda vector: vector)
+
+
+def _joined(found: Density, known: Array) -> Density:
+    probes, count = len(found.nodes), len(known)
+    nodes = np.hstack((np.tile(known, (probes, 1)), found.nodes))
+    exact = np.full((probes, count), 1 / found.dim)
+    weights = np.hstack((exact, found.weights * (1 - count / found.dim)))
+    order = np.argsort(-nodes, axis=1, kind="stable")
+    nodes, weights = (np.take_along_axis(numbers, order, axis=1) for numbers in (nodes, weights))
+    return Density(nodes, weights, found.dim, found.products)
+
+
+def _quadrature(basis: Basis, random: np.random.Generator, project: Operator) -> tuple[Array, Array]:
     signs = 2.0 * random.integers(0, 2, basis.dim) - 1.0
-    basis.append(basis.orthonormal(torch.from_numpy(signs)))
+    basis.append(basis.orthonormal(project(torch.from_numpy(signs).to(basis.rows))))
     while basis.finite and basis.size < basis.capacity and not basis.exhausted:
         basis.append()
     if not basis.finite:

@@ -49,6 +49,17 @@ class Network:
         result: Tensor = self._module(inputs)
         return result
 
+    def features(self, theta: Tensor, inputs: Tensor) -> Tensor:
+        """What enters the last linear layer, (n, width), with parameters theta (P,), of inputs (n, *input_shape)."""
+        seen: list[Tensor] = []
+        last = [module for module in self._module.modules() if isinstance(module, nn.Linear)][-1]
+        hook = last.register_forward_pre_hook(lambda _, given: seen.append(given[0]))
+        try:
+            self.outputs(theta, inputs)
+        finally:
+            hook.remove()
+        return seen[-1].flatten(1)
+
     def lane_outputs(self, theta: Tensor, inputs: Tensor) -> Tensor:
         """Outputs (lanes, n, C) with parameters theta (lanes, P), of inputs (lanes, n, *input_shape)."""
         if not self.model.has_lane_form:

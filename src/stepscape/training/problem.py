@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from stepscape.curvature import Operator, hvp
+from stepscape.curvature import Operator, gauss_newton, hvp
 from stepscape.datasets import Dataset
 from stepscape.study.run import Run
 from stepscape.training.network import network_of
@@ -104,6 +104,11 @@ class Problem:
     def hessian(self, theta: Tensor) -> Operator:
         """Products with the Hessian of the full training loss at theta (P,)."""
         return hvp(self.loss_on(self.train), theta)
+
+    def gauss_newton(self, theta: Tensor) -> Operator:
+        """Products with the Gauss-Newton matrix of the full training loss at theta (P,)."""
+        loss, (inputs, targets) = self.run.loss, (self.train.inputs, self.train.targets)
+        return gauss_newton(lambda point: self.outputs(point, inputs), lambda found: loss(found, targets), theta)
 
     def evaluations(self, outputs: Tensor, losses: Tensor, samples: Samples) -> list[Evaluation]:
         """What outputs (lanes, n, C) with those losses (lanes,) on samples (lanes, n, ...) amount to."""

@@ -122,6 +122,11 @@ class Snapshot:
         return self.problem.hessian(self.theta)
 
     @cached_property
+    def gauss_newton(self) -> Operator:
+        """Products with the Gauss-Newton matrix of the full training loss; graphs are built once a snapshot."""
+        return self.problem.gauss_newton(self.theta)
+
+    @cached_property
     def preconditioner(self) -> Tensor | None:
         """Diagonal (P,) of the preconditioner of the update about to be taken; None where it is the identity."""
         diagonal = self.moment.preconditioner
