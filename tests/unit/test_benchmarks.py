@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import nn
 
-from benchmarks import eigenpairs, run_files, trajectory
+from benchmarks import eigenpairs, gpu_lanes, run_files, trajectory
 from benchmarks.eigenpairs import REFERENCE_TOL, main, measure, residuals, solve_reference
 from benchmarks.followers import FOLLOWERS, Measurement, forward_over_reverse
 from benchmarks.problem import CLASSES, PIXELS, Problem, make_problem
@@ -153,3 +153,22 @@ def test_run_files_are_the_same_by_both_ways(
     monkeypatch.setattr(run_files, "encoded", lambda ds: {"zarr.json": b""})
     run_files.main(tiny)
     assert capsys.readouterr().out.endswith("same bytes: no\n")
+
+
+@pytest.mark.parametrize("net", gpu_lanes.NETS)
+def test_lanes_of_the_device_benchmark_are_its_networks(net: str) -> None:
+    work = gpu_lanes.workload(net, 3, torch.device("cpu"))
+    theta, rates = work.start(2), torch.tensor([0.01, 0.02])
+    together = gpu_lanes.update(work, theta, rates)
+    for lane in range(2):
+        alone = gpu_lanes.update_one(work, {name: value[lane] for name, value in theta.items()}, rates[lane].item())
+        for name, value in alone.items():
+            torch.testing.assert_close(together[name][lane], value, rtol=1e-4, atol=1e-5)
+
+
+def test_the_device_benchmark_prints_a_row_for_each_number_of_lanes(capsys: pytest.CaptureFixture[str]) -> None:
+    arguments = ["--device", "cpu", "--lanes", "2", "3", "--samples", "2", "--budget", "0.001"]
+    gpu_lanes.main([*arguments, "--nets", "cnn 16-32"])
+    printed = capsys.readouterr().out
+    for row in ("one after another", "2 lanes", "3 lanes"):
+        assert row in printed
