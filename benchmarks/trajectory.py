@@ -8,7 +8,7 @@ from __future__ import annotations
 import argparse
 import platform
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -119,8 +119,10 @@ def judge(measured: Sequence[Measurement], seconds: float, references: Sequence[
     return Row(products, float(np.mean(audits)) if audits else np.nan, seconds / len(measured), worst, missed)
 
 
-def compare(problem: Problem, lr: float, k: int, tol: float, steps: int, every: int) -> Iterator[str]:
-    """The table of one network, line by line, and what became of the bars."""
+def compare(
+    problem: Problem, lr: float, k: int, tol: float, steps: int, every: int
+) -> Generator[str, None, dict[str, Row]]:
+    """The table of one network, line by line, and what became of its bars; the rows at the end."""
     problems = list(trajectory(problem, lr, steps, every))
     references = [reference(each, k) for each in problems]
     edge = float(np.mean([exact.values[0].item() for exact in references])) * lr / 2
@@ -140,6 +142,7 @@ def compare(problem: Problem, lr: float, k: int, tol: float, steps: int, every: 
         )
     yield ""
     yield from _bars(rows, tol)
+    return rows
 
 
 def _bars(rows: dict[str, Row], tol: float) -> Iterator[str]:
@@ -147,12 +150,18 @@ def _bars(rows: dict[str, Row], tol: float) -> Iterator[str]:
     for name, least in LEAST_RATIOS.items():
         ratio = rows[name].seconds / own.seconds
         yield f"{name}: {ratio:.1f} times the CPU seconds, {bar(ratio >= least, f'at least {least:g}')}"
-    for name in ("stepscape", "stepscape, audited"):
-        products = rows[name].products
-        yield f"{name}: {products:.1f} products, {bar(products <= MOST_PRODUCTS, f'at most {MOST_PRODUCTS}')}"
     for name, row in (("stepscape", own), ("stepscape, audited", audited)):
         yield f"{name}: largest residual {row.residual:.1e}, {bar(row.residual <= tol, f'at most {tol:g}')}"
         yield f"{name}: {row.missed} eigenvalues missed, {bar(row.missed == 0, 'none')}"
+
+
+def _products(nets: dict[str, dict[str, Row]]) -> Iterator[str]:
+    """The bar for products, of the mean over all networks' measurements, of which each has as many."""
+    for way in ("stepscape", "stepscape, audited"):
+        products = {name: rows[way].products for name, rows in nets.items()}
+        mean = float(np.mean(list(products.values())))
+        own = ", ".join(f"{name} {found:.1f}" for name, found in products.items())
+        yield f"{way}: {mean:.1f} products ({own}), {bar(mean <= MOST_PRODUCTS, f'at most {MOST_PRODUCTS}')}"
 
 
 def blind_starts(problem: Problem, k: int, tol: float, repeats: int) -> Iterator[str]:
@@ -246,6 +255,7 @@ def _report(options: argparse.Namespace) -> Iterator[str]:
     yield f"{versions}, one thread, float32"
     yield f"top {options.k}, tol {options.tol:g}, every {options.every} of {options.steps} steps"
     given = {key: value for key in ("samples", "hidden") if (value := getattr(options, key)) is not None}
+    nets = {}
     for name in options.nets:
         net = replace(NETS[name], **given)
         problem = make_digits(net.samples, net.hidden, centred=net.centred)
@@ -254,8 +264,9 @@ def _report(options: argparse.Namespace) -> Iterator[str]:
         yield cost_of_a_product(name, problem)
         if len(problem.theta) <= DENSE:
             yield from blind_starts(problem, options.k, options.tol, options.repeats)
-        yield from compare(problem, net.lr, options.k, options.tol, options.steps, options.every)
+        nets[name] = yield from compare(problem, net.lr, options.k, options.tol, options.steps, options.every)
     yield ""
+    yield from _products(nets)
     yield cost_of_a_product("3072-200-200-10", make_problem(None, 1000, [200, 200]))
 
 

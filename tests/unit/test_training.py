@@ -117,6 +117,11 @@ EVERYTHING = {
     "distance": {"every": 1},
     "noise_scale": {"every": 3},
     "hessian_density": {"every": 6, "probes": 2, "nodes": 5},
+    "gauss_newton_top": {"at": [3]},
+    "residual_hessian": {"at": [3]},
+    "hessian_diagonal": {"at": [3], "probes": 2},
+    "tangent_kernel": {"at": [3], "samples": 3},
+    "feature_kernel": {"at": [3]},
     "parameters": {"at": [12]},
 }
 
