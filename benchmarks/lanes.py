@@ -38,7 +38,7 @@ class Row:
 def measure(hidden: Sequence[int], batch: int, count: int, updates: int, repeats: int) -> Row:
     """Times `updates` updates of `count` runs in the three ways, alternating; the fastest of the repeats counts."""
     runs = [_run(hidden, batch, seed, updates) for seed in range(count)]
-    many = vectorised(runs[0])
+    many = vectorised(runs[0], torch.device("cpu"))
     ways = {"sequential": (SEQUENTIAL, True), "lane_form": (many, True), "vmap": (many, False)}
     seconds = {name: float("inf") for name in ways}
     for _ in range(repeats):
@@ -95,7 +95,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     prepare("cpu")
     print(f"torch {torch.__version__}, {torch.backends.cpu.get_cpu_capability()}, one thread, float32")
     print(f"MLPs 64-hidden-10, {options.lanes} lanes; CPU time of an update, then how many times faster lanes are")
-    print(f"the engine vectorises updates of fewer than {lanes.VECTORISED_BELOW:.0e} operations")
+    print(f"the engine vectorises updates of fewer than {lanes.VECTORISED_BELOW['cpu']:.0e} operations")
     for line in compare(options.lanes, options.updates, options.repeats):
         print(line, flush=True)
 

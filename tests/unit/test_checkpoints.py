@@ -259,4 +259,4 @@ def test_too_little_memory_is_told_with_what_helps(tmp_path: Path, monkeypatch: 
 
 def test_the_limit_of_the_rule_is_what_the_runs_here_straddle() -> None:
     operations = [lanes.update_operations(run) for run in _runs()]
-    assert max(operations[:-1]) < lanes.VECTORISED_BELOW < operations[-1]
+    assert max(operations[:-1]) < lanes.VECTORISED_BELOW["cpu"] < operations[-1]

@@ -188,7 +188,7 @@ def test_models_without_a_lane_form_are_mapped(monkeypatch: pytest.MonkeyPatch) 
 def test_both_ways_agree_to_rounding(monkeypatch: pytest.MonkeyPatch) -> None:
     runs = _runs(3, dtype="float64", batch_size=8, optimizer="adam")
     vectorised = _train(runs)
-    monkeypatch.setattr(lanes, "VECTORISED_BELOW", 0.0)
+    monkeypatch.setitem(lanes.VECTORISED_BELOW, "cpu", 0.0)
     for run in runs:
         assert lane_mode(run, CPU) == SEQUENTIAL
         record = train_run(run, CPU)
@@ -201,9 +201,9 @@ def test_both_ways_agree_to_rounding(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_the_rule_knows_what_is_trained_and_never_how_many() -> None:
     small, large = make_run(SMALL_DIGITS), make_run(SMALL_DIGITS, model={"name": "mlp", "hidden": [500, 500]})
-    assert (lane_mode(small, CPU), lane_mode(large, CPU)) == (vectorised(small), SEQUENTIAL)
+    assert (lane_mode(small, CPU), lane_mode(large, CPU)) == (vectorised(small, CPU), SEQUENTIAL)
     changed = [make_run(SMALL_DIGITS, seed=seed, lr=lr, optimizer="adam") for seed in range(2) for lr in (1e-3, 1.0)]
-    assert {lane_mode(run, CPU) for run in changed} == {vectorised(small)}
+    assert {lane_mode(run, CPU) for run in changed} == {vectorised(small, CPU)}
 
 
 def test_groups_hold_every_run_once_and_only_what_can_share_a_computation() -> None:
@@ -224,6 +224,23 @@ def test_groups_hold_every_run_once_and_only_what_can_share_a_computation() -> N
     assert alike in groups
     assert sorted(run.id for group in groups for run in group) == sorted(run.id for run in [*alike, *others])
     assert len(groups) == 1 + len(others)
+
+
+def test_a_gpu_computes_a_fixed_number_of_lanes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The mode of a GPU, tried on the CPU: lanes that end leave copies behind, and no bit changes."""
+    cuda, runs = torch.device("cuda"), _runs(40, stop={"train_loss": 1.5, "every": 3})
+    mode = lane_mode(runs[0], cuda)
+    assert (mode.name, mode.width, mode.copies(5), mode.copies(32)) == ("vectorised", 32, 27, 0)
+    assert [len(group) for group in lane_groups(runs, cuda)] == [32, 8]
+    expected = {run_id: _bytes(record) for run_id, record in _train(runs[:32]).items()}
+    monkeypatch.setattr("stepscape.training.loop.lane_mode", lambda *_: mode)
+    group = Group.start(runs[:32], CPU)
+    every = list(group.lanes)
+    while group.lanes:
+        assert len(group.theta) == 32
+        group.advance()
+    assert {lane.record.status for lane in every} == {"stopped", "not_reached"}
+    assert {lane.run.id: _bytes(lane.record) for lane in every} == expected
 
 
 def test_a_group_is_bounded() -> None:

@@ -30,7 +30,7 @@ from stepscape.training import pack as packing
 from stepscape.training.batches import Batches
 from stepscape.training.pack import train_pack
 from stepscape.training.platform import platform_record, prepare
-from stepscape.training.problem import Problem
+from stepscape.training.problem import GRAPH_BYTES, Problem
 from stepscape.training.random import generator
 from tests.factories import LEAST_SQUARES, SMALL_DIGITS, final_parameters, make_run, train, write_pack
 
@@ -293,6 +293,32 @@ def _loss(run: Run, theta: np.ndarray) -> float:
     data = run.dataset.load()
     with np.errstate(over="ignore", invalid="ignore"):
         return float(0.5 * np.mean((data.train_inputs @ theta - data.train_targets[:, 0]) ** 2))
+
+
+# ------------------------------------------------------------------------------------------------------------- chunks
+
+
+def test_data_that_do_not_fit_are_gone_through_in_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
+    run = make_run(
+        SMALL_DIGITS,
+        observe=EVERYTHING,
+        dtype="float64",
+        loss="cross_entropy",
+        model={"name": "mlp", "hidden": [150, 100]},
+        dataset={"name": "digits", "train_size": 500, "test_size": 20},
+        budget={"steps": 12},
+    )
+    assert platform_record(run, CPU)["chunk"] is None
+    whole = train(run)
+    bytes_a_sample = Problem(run, CPU).network.bytes_a_sample(torch.float64)
+    assert 8 * (64 + 2 * 250) < bytes_a_sample < 8 * 20 * (64 + 250)
+    monkeypatch.setitem(GRAPH_BYTES, "cpu", 300 * bytes_a_sample)
+    assert platform_record(run, CPU)["chunk"] == 256
+    assert [len(part.inputs) for part, _ in Problem(run, CPU).shares(Problem(run, CPU).train)] == [256, 244]
+    parted = train(run)
+    for name in ("train_loss", "train_accuracy", "gradient_norm", "hessian_eigenvalue", "gauss_newton_eigenvalue"):
+        np.testing.assert_allclose(parted.values[name], whole.values[name], rtol=1e-7, err_msg=name)
+    assert parted.values["gradient_norm"][0].tobytes() != whole.values["gradient_norm"][0].tobytes(), "another sum"
 
 
 # ------------------------------------------------------------------------------------------------------- branch noise

@@ -10,7 +10,7 @@ from stepscape.curvature.eigenpairs import Eigenpairs, top_eigenpairs
 from stepscape.curvature.gauss_newton import difference, gauss_newton
 from stepscape.curvature.kernels import alignment, feature_kernel, tangent_kernel
 from stepscape.curvature.noise import gradient_variance
-from stepscape.curvature.products import Operator, chunked_hvp, hvp, preconditioned
+from stepscape.curvature.products import Operator, hvp, preconditioned, summed
 from stepscape.curvature.subspaces import overlap, principal_cosines, shuffled_overlaps, sketch
 from stepscape.curvature.third_order import curvature_gradient, third_derivative
 from stepscape.curvature.tracking import Tracked, track_eigenpairs
@@ -22,7 +22,6 @@ __all__ = [
     "Operator",
     "Tracked",
     "alignment",
-    "chunked_hvp",
     "counting_function",
     "curvature_gradient",
     "density_curve",
@@ -38,6 +37,7 @@ __all__ = [
     "shuffled_overlaps",
     "sketch",
     "spectral_density",
+    "summed",
     "tangent_kernel",
     "third_derivative",
     "top_eigenpairs",

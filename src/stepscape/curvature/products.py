@@ -54,24 +54,24 @@ def hvp(function: Callable[[Tensor], Tensor], theta: Tensor) -> Operator:
     return multiply
 
 
-def chunked_hvp(functions: Sequence[Callable[[Tensor], Tensor]], theta: Tensor) -> Operator:
-    """Hessian of a sum of functions at `theta`, one graph in memory at a time: for data that do not fit.
+def summed(makers: Sequence[Callable[[], Operator]]) -> Operator:
+    """The sum of operators that are made one after another, so that one graph is in memory at a time.
 
-    Functions are the outer loop and vectors the inner one, so a block of vectors builds each graph once; a single
-    vector builds all of them, which makes its product cost 2.4 to 2.8 gradients.
+    For data that do not fit: an operator is made for each chunk of samples. Chunks are the outer loop and vectors the
+    inner one, so a block of vectors builds each graph once; a single vector builds all of them, which makes its product
+    cost 2.4 to 2.8 gradients.
 
     Args:
-        functions: each maps theta (P,) to a scalar, such as a share of the loss on some of the samples.
-        theta: (P,), the point.
+        makers: each returns an operator, such as the Hessian of the loss on some of the samples times their share.
 
     Returns:
-        Operator: as `hvp` returns it.
+        Operator: as each of them.
     """
 
     def multiply(vectors: Tensor) -> Tensor:
         total = torch.zeros_like(vectors)
-        for function in functions:
-            total += hvp(function, theta)(vectors)
+        for make in makers:
+            total += make()(vectors)
         return total
 
     return multiply

@@ -17,6 +17,11 @@ class Model(Member):
 
     kind: ClassVar[str] = "model"
 
+    @property
+    def couples_samples(self) -> bool:
+        """Whether the output of a sample depends on the others it is computed with, as with batch normalisation."""
+        return False
+
     def build(self, input_shape: tuple[int, ...], outputs: int) -> nn.Module:
         """The network that maps (N, *input_shape) to (N, outputs); its values at birth are not used."""
         raise NotImplementedError

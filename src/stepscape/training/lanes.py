@@ -10,10 +10,15 @@ import torch
 
 from stepscape.study.run import Run
 
-VECTORISED_BELOW = 2e7
-"""Arithmetic operations of an update of one run below which lanes are vectorised on a CPU."""
+VECTORISED_BELOW = {"cpu": 2e7, "cuda": 1e9}
+"""Arithmetic operations of an update of one run below which lanes are vectorised.
+
+Measured on a CPU (`benchmarks/lanes.py`). On a GPU it is an estimate: an update of so few operations is mostly the cost
+of starting kernels (`benchmarks/gpu_lanes.py` measures it where there is one).
+"""
 
 _MOST_LANES = 64
+_WIDTH = 32  # lanes that a GPU always computes: its libraries choose kernels by the number of matrices
 _MOST_NUMBERS = 2**22  # of a layer's outputs on the full training set, all lanes together
 
 
@@ -26,11 +31,17 @@ class LaneMode:
 
     Attributes:
         name: in the platform record.
-        fill: number of copies of the first lane computed after the last one.
+        fill: number of copies of the first lane computed after the last one, at least.
+        width: number of lanes computed, copies included; 0 where it may vary.
     """
 
     name: Literal["sequential", "vectorised"]
     fill: int
+    width: int = 0
+
+    def copies(self, lanes: int) -> int:
+        """Number of copies computed beside so many lanes."""
+        return max(self.fill, self.width - lanes)
 
 
 SEQUENTIAL = LaneMode("sequential", 0)
@@ -50,13 +61,23 @@ def lane_mode(run: Run, device: torch.device) -> LaneMode:
     Returns:
         The same for all runs of one model, dataset and batch size.
     """
-    if device.type != "cpu" or update_operations(run) >= VECTORISED_BELOW:
+    if update_operations(run) >= VECTORISED_BELOW[device.type]:
         return SEQUENTIAL
-    return vectorised(run)
+    return vectorised(run, device)
 
 
-def vectorised(run: Run) -> LaneMode:
-    """The vectorised mode: copies enough that they hold the last numbers of a tensor of one number a sample."""
+def vectorised(run: Run, device: torch.device) -> LaneMode:
+    """The vectorised mode.
+
+    Args:
+        run: the run.
+        device: where it trains.
+
+    Returns:
+        On a CPU copies enough to hold the last numbers of a tensor of one number a sample; on a GPU a fixed width.
+    """
+    if device.type != "cpu":
+        return LaneMode("vectorised", 0, _WIDTH)
     numbers = _VECTORS // (8 if run.dtype == "float64" else 4)
     return LaneMode("vectorised", -(-numbers // min(run.batch, run.dataset.test_size or run.batch)))
 
@@ -78,7 +99,7 @@ def lane_groups(runs: Iterable[Run], device: torch.device) -> list[list[Run]]:
     for run in runs:
         sequential = lane_mode(run, device) == SEQUENTIAL
         groups.setdefault(run.id if sequential else shared_by_lanes(run), []).append(run)
-    return [part for group in groups.values() for part in _parts(group, _most_lanes(group[0]))]
+    return [part for group in groups.values() for part in _parts(group, _most_lanes(group[0], device))]
 
 
 def _parts(group: list[Run], most: int) -> Iterator[list[Run]]:
@@ -90,7 +111,9 @@ def update_operations(run: Run) -> float:
     return 6.0 * run.batch * run.model.multiplications(run.dataset.input_shape, run.dataset.outputs)
 
 
-def _most_lanes(run: Run) -> int:
+def _most_lanes(run: Run, device: torch.device) -> int:
+    if width := lane_mode(run, device).width:
+        return width
     widest = run.model.parameter_count(run.dataset.input_shape, run.dataset.outputs) ** 0.5
     return max(1, min(_MOST_LANES, int(_MOST_NUMBERS / (run.train_size * widest))))
 

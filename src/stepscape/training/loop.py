@@ -113,7 +113,7 @@ class Group:
 
     def keep(self, chosen: Sequence[int]) -> None:
         """Goes on with these lanes alone, and the copies of the first that the computation needs."""
-        rows = [*chosen, *[chosen[0]] * self.mode.fill]
+        rows = [*chosen, *[chosen[0]] * self.mode.copies(len(chosen))]
         index = torch.tensor(rows, device=self.theta.device)
         self.theta, self.noise = self.theta[index], self.noise[index]
         self.state = {name: kept[index] for name, kept in self.state.items()}

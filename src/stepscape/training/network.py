@@ -31,6 +31,7 @@ class Network:
         self.shapes = [tuple(value.shape) for value in named.values()]
         self.sizes = [prod(shape) for shape in self.shapes]
         self._slots = [_emptied(self._module, name) for name in named]
+        self._bytes: dict[torch.dtype, int] = {}
         self._drawn = lru_cache(maxsize=8)(self._draw)
 
     def initial(self, seed: int) -> Tensor:
@@ -48,6 +49,29 @@ class Network:
             owner.__dict__[name] = piece.view(shape)
         result: Tensor = self._module(inputs)
         return result
+
+    def bytes_a_sample(self, dtype: torch.dtype) -> int:
+        """Bytes that a kept graph of the gradient holds for each sample, counted on two and on four blank samples."""
+        if dtype not in self._bytes:
+            few, many = (self._kept_bytes(count, dtype) for count in (2, 4))
+            self._bytes[dtype] = max(1, (many - few) // 2)
+        return self._bytes[dtype]
+
+    def _kept_bytes(self, count: int, dtype: torch.dtype) -> int:
+        held: dict[int, int] = {}
+
+        def note(tensor: Tensor) -> Tensor:
+            held[tensor.untyped_storage().data_ptr()] = tensor.untyped_storage().nbytes()
+            kept.append(tensor)  # so that no other tensor takes its address
+            return tensor
+
+        kept: list[Tensor] = []
+        theta = self.initial(0).to(dtype).requires_grad_()
+        inputs = torch.zeros(count, *self._sizes[0], dtype=dtype)
+        with torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor):
+            value = self.outputs(theta, inputs).square().sum()
+            torch.autograd.grad(value, theta, create_graph=True)
+        return sum(held.values())
 
     def features(self, theta: Tensor, inputs: Tensor) -> Tensor:
         """What enters the last linear layer, (n, width), with parameters theta (P,), of inputs (n, *input_shape)."""

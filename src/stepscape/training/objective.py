@@ -70,9 +70,23 @@ class _Point:
         self._theta = theta.detach().clone().requires_grad_()
 
     @cached_property
+    def _shares(self) -> list[tuple[Samples, float]]:
+        return self._problem.shares(self._samples)
+
+    def _pass(self, samples: Samples) -> tuple[Tensor, Tensor]:
+        outputs = self._problem.outputs(self._theta, samples.inputs)
+        return outputs, self._problem.run.loss(outputs, samples.targets)
+
+    @cached_property
     def _forward(self) -> tuple[Tensor, Tensor]:
-        outputs = self._problem.outputs(self._theta, self._samples.inputs)
-        return outputs, self._problem.run.loss(outputs, self._samples.targets)
+        """Outputs and loss; with a graph where all samples are in one chunk."""
+        if len(self._shares) == 1:
+            return self._pass(self._samples)
+        with torch.no_grad():
+            passes = [(*self._pass(samples), share) for samples, share in self._shares]
+        return torch.cat([outputs for outputs, _, _ in passes]), torch.stack(
+            [share * loss for _, loss, share in passes]
+        ).sum()
 
     @property
     def value(self) -> Tensor:
@@ -85,7 +99,15 @@ class _Point:
 
     @cached_property
     def gradient(self) -> Tensor:
-        (grad,) = torch.autograd.grad(self._forward[1], self._theta, materialize_grads=True)
+        if len(self._shares) == 1:
+            return self._slope(self._forward[1])
+        total = torch.zeros_like(self._theta)
+        for samples, share in self._shares:
+            total += self._slope(share * self._pass(samples)[1])
+        return total.detach()
+
+    def _slope(self, loss: Tensor) -> Tensor:
+        (grad,) = torch.autograd.grad(loss, self._theta, materialize_grads=True)
         return grad
 
 

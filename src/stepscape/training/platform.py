@@ -13,6 +13,8 @@ import torch
 from stepscape.errors import StepscapeError
 from stepscape.study.run import Run
 from stepscape.training.lanes import lane_mode
+from stepscape.training.network import network_of
+from stepscape.training.problem import chunk_size
 
 
 def prepare(device: str) -> torch.device:
@@ -52,9 +54,17 @@ def platform_record(run: Run, device: torch.device) -> dict[str, Any]:
         "device": _device_model(device.type),
         "capability": torch.backends.cpu.get_cpu_capability(),
         "lanes": lane_mode(run, device).name,
+        "chunk": _chunk(run, device),
         "dtype": run.dtype,
         "threads": torch.get_num_threads(),
     }
+
+
+def _chunk(run: Run, device: torch.device) -> int | None:
+    """Samples in a chunk of the training set; None where they are in one piece."""
+    network = network_of(run.model, run.dataset.input_shape, run.dataset.outputs)
+    size = chunk_size(run, network, device)
+    return size if size < run.train_size else None
 
 
 @cache

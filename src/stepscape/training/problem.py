@@ -4,18 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import cached_property, lru_cache
+from functools import cached_property, lru_cache, partial
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from stepscape.curvature import Operator, gauss_newton, hvp
+from stepscape.curvature import Operator, gauss_newton, hvp, summed
 from stepscape.datasets import Dataset
 from stepscape.study.run import Run
-from stepscape.training.network import network_of
+from stepscape.training.network import Network, network_of
 
 DTYPES = {"float32": torch.float32, "float64": torch.float64}
+GRAPH_BYTES = {"cpu": 2**31, "cuda": 2**33}
+"""What the kept graph of a gradient may take; data that would need more are gone through in chunks."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -97,18 +99,48 @@ class Problem:
         """Outputs (n, C) of the network with parameters theta (P,)."""
         return self.network.outputs(theta, inputs)
 
+    def shares(self, samples: Samples) -> list[tuple[Samples, float]]:
+        """Samples in chunks whose graphs fit memory: a rule of network, dtype and device alone, since it decides bits.
+
+        Args:
+            samples: (n, ...), without lanes.
+
+        Returns:
+            Each chunk, and its share of the samples.
+        """
+        count, size = len(samples.inputs), chunk_size(self.run, self.network, self.device)
+        if count <= size:
+            return [(samples, 1.0)]
+        parts = zip(samples.inputs.split(size), samples.targets.split(size), strict=True)
+        return [(Samples(*part), len(part[0]) / count) for part in parts]
+
     def loss_on(self, samples: Samples) -> Callable[[Tensor], Tensor]:
         """The loss on `samples` as a function of theta (P,)."""
         return lambda theta: self.run.loss(self.outputs(theta, samples.inputs), samples.targets)
 
     def hessian(self, theta: Tensor) -> Operator:
         """Products with the Hessian of the full training loss at theta (P,)."""
-        return hvp(self.loss_on(self.train), theta)
+        return self._in_shares(lambda part, share: hvp(self._shared_loss(part, share), theta))
 
     def gauss_newton(self, theta: Tensor) -> Operator:
         """Products with the Gauss-Newton matrix of the full training loss at theta (P,)."""
-        loss, (inputs, targets) = self.run.loss, (self.train.inputs, self.train.targets)
-        return gauss_newton(lambda point: self.outputs(point, inputs), lambda found: loss(found, targets), theta)
+
+        def make(part: Samples, share: float) -> Operator:
+            def outputs(point: Tensor) -> Tensor:
+                return self.outputs(point, part.inputs)
+
+            return gauss_newton(outputs, lambda found: share * self.run.loss(found, part.targets), theta)
+
+        return self._in_shares(make)
+
+    def _in_shares(self, make: Callable[[Samples, float], Operator]) -> Operator:
+        """The sum over chunks of the training set; its only operator where there is one."""
+        shares = self.shares(self.train)
+        return make(*shares[0]) if len(shares) == 1 else summed([partial(make, *share) for share in shares])
+
+    def _shared_loss(self, part: Samples, share: float) -> Callable[[Tensor], Tensor]:
+        loss = self.loss_on(part)
+        return loss if share == 1 else lambda theta: share * loss(theta)
 
     def evaluations(self, outputs: Tensor, losses: Tensor, samples: Samples) -> list[Evaluation]:
         """What outputs (lanes, n, C) with those losses (lanes,) on samples (lanes, n, ...) amount to."""
@@ -117,6 +149,14 @@ class Problem:
         hits = (outputs.argmax(dim=-1) == samples.classes).sum(dim=-1).tolist()
         count = outputs.shape[-2]
         return [Evaluation(loss, hit / count) for loss, hit in zip(losses.tolist(), hits, strict=True)]
+
+
+def chunk_size(run: Run, network: Network, device: torch.device) -> int:
+    """Samples whose kept graph fits the memory that a job may take for it; all where samples cannot be parted."""
+    if run.model.couples_samples:
+        return run.train_size
+    fitting = max(1, GRAPH_BYTES[device.type] // network.bytes_a_sample(DTYPES[run.dtype]))
+    return 1 << (fitting.bit_length() - 1)
 
 
 @lru_cache(maxsize=8)
