@@ -39,6 +39,15 @@ def spec(**changes: Any) -> dict[str, Any]:
 
 
 ACTIVATIONS = ("relu", "elu", "gelu", "softplus")
+GENERATED = (
+    "chebyshev",
+    "gaussian_mixture",
+    "heavy_tailed_classes",
+    "mnist1d",
+    "multi_index",
+    "single_index",
+    "sparse_parity",
+)
 CASES = {
     "gd": spec(),
     "gd with branch noise": spec(branch_noise=1e-3),
@@ -56,6 +65,8 @@ CASES = {
     **{f"mlp, {name}": spec(model={"name": "mlp", "hidden": [5], "activation": name}) for name in ACTIVATIONS},
     "mlp, ntk scaling": spec(model={"name": "mlp", "hidden": [5], "scaling": "ntk"}, lr=0.2),
     "teacher": spec(dataset={"name": "teacher", "train_size": 60, "test_size": 30, "noise": 0.1}),
+    **{name: spec(dataset={"name": name, "train_size": 60, "test_size": 60}) for name in GENERATED},
+    "multi_index, additive": spec(dataset={"name": "multi_index", "link": "additive"}),
     "cross entropy, full batch": spec(loss={"name": "cross_entropy"}, batch_size=60),
     "linear": spec(model={"name": "linear"}),
     "quadratic": spec(dataset={"name": "quadratic"}, model={"name": "linear", "bias": False}, lr=0.5, batch_size=4),
