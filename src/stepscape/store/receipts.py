@@ -76,13 +76,23 @@ def _write_plan(plan: Plan, pack: Pack, paths: Paths, *, renew: bool) -> None:
     path = paths.pack_plan(pack.id)
     before = plan.packs_before(pack)
     if not path.exists() or (renew and _planned_before(path) != before):
-        content = {"pack": pack.id, "runs": [run.spec for run in pack.runs]}
-        write_json(path, {**content, "before": before} if before else content)
+        data = sorted({run.dataset.name for run in pack.runs if run.dataset.archives})
+        needs = {key: names for key, names in (("before", before), ("data", data)) if names}
+        write_json(path, {"pack": pack.id, "runs": [run.spec for run in pack.runs], **needs})
 
 
 def _planned_before(pack_plan: Path) -> list[str]:
+    return _needs(pack_plan, "before")
+
+
+def _needs(pack_plan: Path, what: str) -> list[str]:
     content = read_json(pack_plan)
-    return list(content.get("before", [])) if isinstance(content, dict) else []
+    return list(content.get(what, [])) if isinstance(content, dict) else []
+
+
+def data_before(paths: Paths, pack_id: str) -> list[str]:
+    """The datasets whose archives are prepared before the job of a pack begins, as its plan says."""
+    return _needs(paths.pack_plan(pack_id), "data")
 
 
 def packs_before(paths: Paths, pack_id: str) -> list[str]:
