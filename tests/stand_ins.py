@@ -21,7 +21,9 @@ from stepscape.datasets.cifar10 import CIFAR10
 from stepscape.datasets.fashion_mnist import FashionMNIST
 from stepscape.datasets.mnist import MNIST
 from stepscape.datasets.sst2 import SST2
+from stepscape.registry import make, non_defaults
 from stepscape.store.archives import write_arrays
+from stepscape.store.files import write_atomically
 from stepscape.study.paths import DataPaths
 
 TEST_DATA = "STEPSCAPE_TEST_DATA"
@@ -131,6 +133,32 @@ def prepare_stand_in(dataset: type[Dataset], paths: DataPaths) -> None:
     """What `prepare-data` would make of the stand-in of a dataset's archives."""
     files = write_archives(dataset, paths.prepared(dataset.name).parent)
     write_arrays(paths.prepared(dataset.name), small(dataset).unpack(files))
+
+
+TEXT = "".join(
+    np.random.default_rng(0).choice(
+        list("etaoin shrdlu\n\u00e9"), 12000, p=np.arange(15, 0, -1) / np.arange(1, 16).sum()
+    )
+)
+
+
+@cache
+def user_files() -> dict[str, dict[str, Any]]:
+    """Datasets of users' files by name, with fields of one as a run holds it; the files lie in the data root."""
+    random = np.random.default_rng(0)
+    arrays = {"inputs": random.standard_normal((90, 2, 3)), "targets": np.arange(90) % 3}
+    folder = data_root() / "given"
+    folder.mkdir()
+    np.savez(folder / "arrays.npz", allow_pickle=False, **arrays)
+    (folder / "words.txt").write_text(TEXT)
+    given = {"file": {"path": "arrays.npz", "test_size": 30}, "text": {"path": "words.txt"}}
+    fields = {}
+    for name, said in given.items():
+        dataset = cast(Any, make("dataset", {"name": name, **said}, name))
+        found = dataset.found(folder / dataset.path, name)
+        write_atomically(DataPaths(data_root()).file(found.content), found.copied(folder / dataset.path))
+        fields[name] = non_defaults(found)
+    return fields
 
 
 @cache

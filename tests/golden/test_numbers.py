@@ -51,7 +51,7 @@ GENERATED = (
     "sparse_parity",
 )
 PUBLISHED = ("cifar10", "fashion_mnist", "mnist", "sst2")
-"""Datasets of archives: of their stand-ins."""
+"""Datasets of archives: of their stand-ins, as are those of users' files."""
 
 CASES = {
     "gd": spec(),
@@ -71,6 +71,8 @@ CASES = {
     "mlp, ntk scaling": spec(model={"name": "mlp", "hidden": [5], "scaling": "ntk"}, lr=0.2),
     "teacher": spec(dataset={"name": "teacher", "train_size": 60, "test_size": 30, "noise": 0.1}),
     **{name: spec(dataset={"name": name, "train_size": 60, "test_size": 60}) for name in (*GENERATED, *PUBLISHED)},
+    "file": spec(dataset={"name": "file"}),
+    "text": spec(dataset={"name": "text", "context": 4}),
     "mnist, by pixel": spec(dataset={"name": "mnist", "scale": "pixel", "take": "random"}),
     "multi_index, additive": spec(dataset={"name": "multi_index", "link": "additive"}),
     "cross entropy, full batch": spec(loss={"name": "cross_entropy"}, batch_size=60),
@@ -100,6 +102,7 @@ def numbers(case: dict[str, Any]) -> dict[str, Any]:
         key: versioned(key, value) if isinstance(value, dict) and "name" in value else value
         for key, value in case.items()
     }
+    whole["dataset"] = {**stand_ins.user_files().get(case["dataset"]["name"], {}), **whole["dataset"]}
     observe = {name: versioned("observable", {"name": name, **fields}) for name, fields in OBSERVED.items()}
     for fields in observe.values():
         fields.pop("name")

@@ -12,6 +12,7 @@ from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+from stepscape.datasets._user_file import UserFile
 from stepscape.errors import FileError, Mistaken, StepscapeError
 from stepscape.store.files import read_json, set_aside, write_atomically, write_json
 from stepscape.study.identity import canonical_json, digest
@@ -55,6 +56,7 @@ def keep_up(plan: Plan, paths: Paths) -> dict[str, Run]:
     """
     missing = missing_runs(plan, paths)
     _keep_start_files(plan, paths, missing.values())
+    _keep_data_files(plan, paths, missing.values())
     unreceipted = []
     for pack in plan.packs:
         receipt = paths.receipt(pack.id)
@@ -117,6 +119,14 @@ def _keep_start_files(plan: Plan, paths: Paths, missing: Iterable[Run]) -> None:
     for content in {run.start.file for run in missing if run.start and run.start.file}:
         if not paths.start(content).exists():
             write_atomically(paths.start(content), files[content].read_bytes())
+
+
+def _keep_data_files(plan: Plan, paths: Paths, missing: Iterable[Run]) -> None:
+    files = {content: file for study in plan.studies for content, file in study.data_files.items()}
+    for dataset in {run.dataset for run in missing if isinstance(run.dataset, UserFile)}:
+        content = str(dataset.content)
+        if content in files and not paths.data.file(content).exists():
+            write_atomically(paths.data.file(content), dataset.copied(files[content]))
 
 
 def known(paths: Paths, wanted: Collection[str]) -> dict[str, Told]:
