@@ -7,6 +7,7 @@ import json
 import shutil
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from tests.stand_ins import images, mnist_archives
@@ -106,3 +107,22 @@ def test_a_folder_that_a_person_filled_is_used(fresh: Project, published: Path) 
     assert done.returncode == 0, done.stdout + done.stderr
     plans = [json.loads(path.read_text()) for path in (fresh.folder / "results/packs").glob("*.plan.json")]
     assert [plan["data"] for plan in plans] == [["tiny_images"]] * len(plans)
+
+
+def test_a_file_may_move_and_its_copy_is_what_runs_train_on(fresh: Project) -> None:
+    beside = fresh.study.parent
+    np.savez(beside / "arrays.npz", inputs=np.random.default_rng(0).standard_normal((60, 3)), targets=np.arange(60) % 2)
+    dataset = "{name: digits, train_size: 40, test_size: 20}"
+    fresh.study.write_text(STUDY.replace(dataset, "{name: file, path: arrays.npz, test_size: 20}"))
+    ran, done = fresh.jobs()
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert ran == {"train_pack"} | AFTER_TRAINING
+    assert len(list((fresh.folder / "data/files").iterdir())) == 1
+    (beside / "arrays.npz").rename(beside / "moved.npz")
+    told = fresh.run("stepscape", "plan")
+    assert told.returncode == 1
+    assert "no such file" in told.stderr
+    fresh.edit("path: arrays.npz", "path: moved.npz")
+    assert fresh.jobs()[0] == set()
+    run = next((fresh.folder / "results/runs").glob("*/*.zarr.zip"))
+    assert "Same bytes" in fresh.run("stepscape", "replay", str(run)).stdout
