@@ -3,7 +3,7 @@
 from snakemake.exceptions import WorkflowError
 
 from stepscape.errors import StepscapeError
-from stepscape.store.receipts import keep_up, packs_before
+from stepscape.store.receipts import data_before, keep_up, packs_before
 from stepscape.study import fingerprint
 from stepscape.study.config import load_plan, make_config
 
@@ -29,8 +29,10 @@ wildcard_constraints:
     pack="[0-9a-f]{16}",
     study="[a-z0-9_]+",
     figure="[a-z0-9_]+",
+    dataset="[a-z0-9_]+",
 
 
+include: "rules/prepare.smk"
 include: "rules/train.smk"
 include: "rules/collect.smk"
 include: "rules/judge.smk"

@@ -1,6 +1,7 @@
 rule train_pack:
     input:
         ancient(lambda wildcards: [paths.receipt(pack) for pack in packs_before(paths, wildcards.pack)]),
+        ancient(lambda wildcards: [paths.data.prepared(name) for name in data_before(paths, wildcards.pack)]),
     output:
         paths.receipt("{pack}"),
     log:
@@ -12,9 +13,11 @@ rule train_pack:
     threads: 1
     resources:
         device=settings.device,
+        data_root=settings.data_root,
     params:
         results=lambda wildcards: settings.results,
     message:
         "Training pack {wildcards.pack}"
     shell:
-        "stepscape train-pack {wildcards.pack} --results {params.results:q} --device {resources.device} > {log:q} 2>&1"
+        "stepscape train-pack {wildcards.pack} --results {params.results:q} --data-root {resources.data_root:q}"
+        " --device {resources.device} > {log:q} 2>&1"

@@ -16,7 +16,7 @@ for _variable in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
 from stepscape import __version__  # noqa: E402
 from stepscape.errors import StepscapeError  # noqa: E402
 from stepscape.registry import KINDS  # noqa: E402
-from stepscape.study.paths import Paths  # noqa: E402
+from stepscape.study.paths import DataPaths, Paths  # noqa: E402
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -72,6 +72,7 @@ def _parser() -> argparse.ArgumentParser:
     replay = commands.add_parser("replay", help="trains a run again from its file; says whether the bytes agree")
     replay.add_argument("given", metavar="RUN", help="its id, the first digits of it, or the path of its file")
     replay.add_argument("--results", help="default: that of config/config.yaml")
+    replay.add_argument("--data-root", help="default: that of config/config.yaml")
     replay.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto", help="default: as it was trained")
     replay.set_defaults(run=_replay)
 
@@ -90,6 +91,11 @@ def _add_jobs(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> 
     train.add_argument(
         "--checkpoint-every", type=float, default=60.0, metavar="SECONDS", help="how often its state is saved"
     )
+    train.add_argument("--data-root", default=str(DataPaths().root))
+    prepare = commands.add_parser("prepare-data", help="job: fetches and checks a dataset's archives, makes its arrays")
+    prepare.add_argument("dataset")
+    prepare.add_argument("--data-root", default=str(DataPaths().root))
+    prepare.set_defaults(run=_prepare)
     collect = commands.add_parser("collect", help="job: makes a study's dataset and table")
     judge = commands.add_parser("judge", help="job: judges a study's claims")
     draw = commands.add_parser("draw", help="job: draws a figure of a study")
@@ -132,8 +138,12 @@ def _selftest(options: argparse.Namespace) -> int:
 
 
 def _replay(options: argparse.Namespace) -> int:
+    from stepscape.datasets._root import use_data_root
+    from stepscape.study.config import CONFIG, read_config
     from stepscape.training.replay import find_run, replay
 
+    if options.data_root or CONFIG.is_file():
+        use_data_root(options.data_root or read_config().data_root)
     return replay(find_run(options.given, options.results), options.device)
 
 
@@ -144,14 +154,24 @@ def _reference(options: argparse.Namespace) -> int:
 
 
 def _train(options: argparse.Namespace) -> int:
+    from stepscape.datasets._root import use_data_root
     from stepscape.training.pack import StoppedError, train_pack
 
+    use_data_root(options.data_root)
+    paths = Paths(options.results, DataPaths(Path(options.data_root)))
     try:
-        complete = train_pack(options.pack, Paths(options.results), options.device, options.checkpoint_every)
+        complete = train_pack(options.pack, paths, options.device, options.checkpoint_every)
     except StoppedError as stopped:
         print(stopped)
         return 128 + stopped.signal
     return 0 if complete else 1
+
+
+def _prepare(options: argparse.Namespace) -> int:
+    from stepscape.store.archives import prepare_data
+
+    print(prepare_data(options.dataset, DataPaths(Path(options.data_root))))
+    return 0
 
 
 def _collect(options: argparse.Namespace) -> int:

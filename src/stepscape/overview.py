@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
+from stepscape.datasets._root import use_data_root
 from stepscape.progress.course import duration
 from stepscape.registry import members, settings
 from stepscape.store.files import read_json
@@ -61,7 +63,8 @@ def show_selftest(names: Sequence[str], device: str) -> int:
     from stepscape.training.platform import prepare
     from stepscape.training.selftest import selftest
 
-    plan, _ = _selected(names, None)
+    plan, paths = _selected(names, None)
+    use_data_root(paths.data.root)
     prepared = prepare(device)
     failed = 0
     table = Table(box=None, pad_edge=False)
@@ -108,7 +111,7 @@ def show_status(names: Sequence[str], results: str | None) -> int:
 
 def _selected(names: Sequence[str], results: str | None) -> tuple[Plan, Paths]:
     config = read_config()
-    paths = Paths(Path(results or config.results))
+    paths = dataclasses.replace(config.paths, root=Path(results or config.results))
     return load_plan(names or config.studies, paths), paths
 
 

@@ -14,10 +14,12 @@ from typing import Any
 import numpy as np
 import torch
 
+from stepscape.datasets._root import use_data_root
 from stepscape.registry import members
 from stepscape.study.identity import ENGINE_VERSION
 from stepscape.study.restore import restore_run
 from stepscape.training.loop import train_run
+from tests import stand_ins
 
 FILE = Path(__file__).with_name("numbers.json")
 TOLERANCE = 1e-10
@@ -39,6 +41,18 @@ def spec(**changes: Any) -> dict[str, Any]:
 
 
 ACTIVATIONS = ("relu", "elu", "gelu", "softplus")
+GENERATED = (
+    "chebyshev",
+    "gaussian_mixture",
+    "heavy_tailed_classes",
+    "mnist1d",
+    "multi_index",
+    "single_index",
+    "sparse_parity",
+)
+PUBLISHED = ("cifar10", "fashion_mnist", "mnist", "sst2")
+"""Datasets of archives: of their stand-ins, as are those of users' files."""
+
 CASES = {
     "gd": spec(),
     "gd with branch noise": spec(branch_noise=1e-3),
@@ -56,6 +70,11 @@ CASES = {
     **{f"mlp, {name}": spec(model={"name": "mlp", "hidden": [5], "activation": name}) for name in ACTIVATIONS},
     "mlp, ntk scaling": spec(model={"name": "mlp", "hidden": [5], "scaling": "ntk"}, lr=0.2),
     "teacher": spec(dataset={"name": "teacher", "train_size": 60, "test_size": 30, "noise": 0.1}),
+    **{name: spec(dataset={"name": name, "train_size": 60, "test_size": 60}) for name in (*GENERATED, *PUBLISHED)},
+    "file": spec(dataset={"name": "file"}),
+    "text": spec(dataset={"name": "text", "context": 4}),
+    "mnist, by pixel": spec(dataset={"name": "mnist", "scale": "pixel", "take": "random"}),
+    "multi_index, additive": spec(dataset={"name": "multi_index", "link": "additive"}),
     "cross entropy, full batch": spec(loss={"name": "cross_entropy"}, batch_size=60),
     "linear": spec(model={"name": "linear"}),
     "quadratic": spec(dataset={"name": "quadratic"}, model={"name": "linear", "bias": False}, lr=0.5, batch_size=4),
@@ -88,6 +107,7 @@ def numbers(case: dict[str, Any]) -> dict[str, Any]:
         key: versioned(key, value) if isinstance(value, dict) and "name" in value else value
         for key, value in case.items()
     }
+    whole["dataset"] = {**stand_ins.user_files().get(case["dataset"]["name"], {}), **whole["dataset"]}
     observe = {name: versioned("observable", {"name": name, **fields}) for name, fields in OBSERVED.items()}
     for fields in observe.values():
         fields.pop("name")
@@ -132,4 +152,5 @@ def test_every_member_that_makes_numbers_is_in_a_case() -> None:
 
 
 if __name__ == "__main__":
+    use_data_root(stand_ins.data_root())
     FILE.write_text(json.dumps({name: numbers(case) for name, case in CASES.items()}, indent=1) + "\n")

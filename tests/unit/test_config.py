@@ -24,7 +24,7 @@ def test_the_shipped_configuration_is_valid_and_its_studies_exist() -> None:
 
 
 def test_defaults_fill_what_is_left_out() -> None:
-    assert make_config({"studies": ["a"]}) == Config(studies=("a",), results="results", device="auto")
+    assert make_config({"studies": ["a"]}) == Config(studies=("a",), results="results", data_root="data", device="auto")
 
 
 def test_one_study_may_be_given_by_its_name_alone() -> None:
@@ -52,14 +52,16 @@ def test_paths_lie_under_the_results_folder() -> None:
             {"studies": "a", "result": "x", "device": 3},
             [
                 Mistake("device", "3", "'cpu', 'cuda' or 'auto'"),
-                Mistake("result", "unknown key 'result'", "device, results, studies", "did you mean 'results'?"),
+                Mistake(
+                    "result", "unknown key 'result'", "data_root, device, results, studies", "did you mean 'results'?"
+                ),
             ],
         ),
-        (None, [Mistake("", "nothing", "a mapping with the keys device, results, studies")]),
-        (["a"], [Mistake("", "['a']", "a mapping with the keys device, results, studies")]),
+        (None, [Mistake("", "nothing", "a mapping with the keys data_root, device, results, studies")]),
+        (["a"], [Mistake("", "['a']", "a mapping with the keys data_root, device, results, studies")]),
         (
             {"studies": "a", 3: 4},
-            [Mistake("", "{studies: 'a', 3: 4}", "a mapping with the keys device, results, studies")],
+            [Mistake("", "{studies: 'a', 3: 4}", "a mapping with the keys data_root, device, results, studies")],
         ),
     ],
 )

@@ -10,6 +10,7 @@ import jsonschema
 import pytest
 import yaml
 
+from stepscape.datasets._user_file import UserFile
 from stepscape.errors import FileError, StepscapeError
 from stepscape.registry import KINDS, own_members, settings
 from stepscape.study.config import Config
@@ -149,11 +150,11 @@ def test_every_key_says_what_it_means(cls: Any) -> None:
 
 @pytest.mark.parametrize(("kind", "cls"), MEMBERS, ids=[f"{kind}.{cls.name}" for kind, cls in MEMBERS])
 def test_defaults_are_spelled_as_a_study_would(kind: str, cls: Any) -> None:
-    clock = {"every": 1} if kind == "observable" else {}
+    needed = {"every": 1} if kind == "observable" else {"path": "x"} if issubclass(cls, UserFile) else {}
     for name, info in settings(cls).items():
         text = default_text(info)
         if text not in ("", "required"):
-            assert cls(**clock, **{name: yaml.safe_load(text)}) == cls(**clock), name
+            assert cls(**needed, **{name: yaml.safe_load(text)}) == cls(**needed), name
 
 
 @pytest.fixture

@@ -9,6 +9,7 @@ from typing import Annotated, Any
 import pytest
 
 from stepscape import registry
+from stepscape.datasets._user_file import UserFile
 from stepscape.errors import Mistaken, StepscapeError
 from stepscape.fields import Count, PositiveReal, describe
 from stepscape.models import Model
@@ -52,7 +53,7 @@ def test_members_say_what_they_are(kind: str, cls: Any) -> None:
 
 @CASES
 def test_members_are_values(kind: str, cls: Any) -> None:
-    given = {"every": 1} if issubclass(cls, Observable) else {}
+    given = {"every": 1} if issubclass(cls, Observable) else {"path": "x"} if issubclass(cls, UserFile) else {}
     one, other = (make(kind, {"name": cls.name, **given}, "") for _ in range(2))
     assert one == other
     assert hash(one) == hash(other)

@@ -454,7 +454,8 @@ def test_a_failure_harms_no_neighbour_and_is_told(
     assert failure["error"] == "ZeroDivisionError: a defect of a member"
     assert failure["log_tail"][-1] == failure["error"]
     assert any("broken" in line for line in failure["log_tail"])
-    assert told["command"] == f"stepscape train-pack {pack.id} --results {tmp_path} --device cpu"
+    place = f"--results {tmp_path} --data-root data --device cpu"
+    assert told["command"] == f"stepscape train-pack {pack.id} {place}"
     assert told["log"] == str(paths.log("train_pack", pack.id))
     assert "ZeroDivisionError: a defect of a member" in capsys.readouterr().err
     before = paths.run(runs[0].id).stat().st_mtime_ns

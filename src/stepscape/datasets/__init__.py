@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
 from stepscape.registry import Member
@@ -28,16 +30,36 @@ class Data:
     test_targets: np.ndarray
 
 
+@dataclass(frozen=True)
+class Archive:
+    """A published file that a dataset is made of.
+
+    Attributes:
+        url: where it is published; http, https, or file.
+        checksum: what is published of its bytes: `md5:` or `sha256:` and hex digits.
+    """
+
+    url: str
+    checksum: str
+
+    @property
+    def name(self) -> str:
+        """The name of the file."""
+        return self.url.rpartition("/")[2]
+
+
 class Dataset(Member):
     """The base of all datasets.
 
     Attributes:
+        archives: the published files that it is made of; none where it is generated or comes with a dependency.
         has_classes: whether targets are classes, so that accuracy has a meaning.
         train_size: number of training samples.
         test_size: number of test samples.
     """
 
     kind: ClassVar[str] = "dataset"
+    archives: ClassVar[tuple[Archive, ...]] = ()
     has_classes: ClassVar[bool]
     train_size: int
     test_size: int
@@ -50,6 +72,18 @@ class Dataset(Member):
     @property
     def outputs(self) -> int:
         """Number of targets of one sample, or of classes."""
+        raise NotImplementedError
+
+    @classmethod
+    def unpack(cls, files: Sequence[Path]) -> Mapping[str, np.ndarray]:
+        """What the archives hold, of which `load` then reads (`prepared_arrays`): runs once, outside of training.
+
+        Args:
+            files: the archives, their checksums right, in the order of `archives`.
+
+        Returns:
+            Arrays by name, of numbers only. Nothing is written, and nothing in an archive is executed.
+        """
         raise NotImplementedError
 
     def load(self) -> Data:

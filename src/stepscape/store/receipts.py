@@ -12,6 +12,7 @@ from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+from stepscape.datasets._user_file import UserFile
 from stepscape.errors import FileError, Mistaken, StepscapeError
 from stepscape.store.files import read_json, set_aside, write_atomically, write_json
 from stepscape.study.identity import canonical_json, digest
@@ -55,6 +56,7 @@ def keep_up(plan: Plan, paths: Paths) -> dict[str, Run]:
     """
     missing = missing_runs(plan, paths)
     _keep_start_files(plan, paths, missing.values())
+    _keep_data_files(plan, paths, missing.values())
     unreceipted = []
     for pack in plan.packs:
         receipt = paths.receipt(pack.id)
@@ -76,13 +78,23 @@ def _write_plan(plan: Plan, pack: Pack, paths: Paths, *, renew: bool) -> None:
     path = paths.pack_plan(pack.id)
     before = plan.packs_before(pack)
     if not path.exists() or (renew and _planned_before(path) != before):
-        content = {"pack": pack.id, "runs": [run.spec for run in pack.runs]}
-        write_json(path, {**content, "before": before} if before else content)
+        data = sorted({run.dataset.name for run in pack.runs if run.dataset.archives})
+        needs = {key: names for key, names in (("before", before), ("data", data)) if names}
+        write_json(path, {"pack": pack.id, "runs": [run.spec for run in pack.runs], **needs})
 
 
 def _planned_before(pack_plan: Path) -> list[str]:
+    return _needs(pack_plan, "before")
+
+
+def _needs(pack_plan: Path, what: str) -> list[str]:
     content = read_json(pack_plan)
-    return list(content.get("before", [])) if isinstance(content, dict) else []
+    return list(content.get(what, [])) if isinstance(content, dict) else []
+
+
+def data_before(paths: Paths, pack_id: str) -> list[str]:
+    """The datasets whose archives are prepared before the job of a pack begins, as its plan says."""
+    return _needs(paths.pack_plan(pack_id), "data")
 
 
 def packs_before(paths: Paths, pack_id: str) -> list[str]:
@@ -107,6 +119,14 @@ def _keep_start_files(plan: Plan, paths: Paths, missing: Iterable[Run]) -> None:
     for content in {run.start.file for run in missing if run.start and run.start.file}:
         if not paths.start(content).exists():
             write_atomically(paths.start(content), files[content].read_bytes())
+
+
+def _keep_data_files(plan: Plan, paths: Paths, missing: Iterable[Run]) -> None:
+    files = {content: file for study in plan.studies for content, file in study.data_files.items()}
+    for dataset in {run.dataset for run in missing if isinstance(run.dataset, UserFile)}:
+        content = str(dataset.content)
+        if content in files and not paths.data.file(content).exists():
+            write_atomically(paths.data.file(content), dataset.copied(files[content]))
 
 
 def known(paths: Paths, wanted: Collection[str]) -> dict[str, Told]:

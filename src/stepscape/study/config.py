@@ -14,7 +14,7 @@ from stepscape.errors import FileError, Mistake, Mistaken, listed, nearest
 from stepscape.fields import Text, describe, mistakes_of, shown
 from stepscape.registry import settings
 from stepscape.study.parents import check_outer_starts
-from stepscape.study.paths import Paths
+from stepscape.study.paths import DataPaths, Paths
 from stepscape.study.plan import Plan, make_plan
 from stepscape.study.source import line_of, read_yaml
 from stepscape.study.spec import Study, load_study
@@ -30,6 +30,9 @@ class Config:
 
     studies: Annotated[tuple[Text, ...], Field(min_length=1), describe("names of files in `config/studies`")]
     results: Annotated[Text, Field(min_length=1), describe("the folder that everything produced goes to")] = "results"
+    data_root: Annotated[
+        Text, Field(min_length=1), describe("the folder of published archives, what is made of them, and users' files")
+    ] = "data"
     device: Annotated[
         Literal["cpu", "cuda", "auto"], describe("where runs train; `auto` is a GPU where the job can use one")
     ] = "auto"
@@ -37,7 +40,7 @@ class Config:
     @property
     def paths(self) -> Paths:
         """Where everything lies."""
-        return Paths(Path(self.results))
+        return Paths(Path(self.results), DataPaths(Path(self.data_root)))
 
 
 def read_config(path: Path = CONFIG) -> Config:

@@ -11,6 +11,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any, cast
 
+from stepscape.datasets._user_file import UserFile
 from stepscape.errors import Mistake, Mistaken, Mistakes, listed, nearest
 from stepscape.fields import Raw, shown
 from stepscape.observables import Observable
@@ -24,10 +25,58 @@ _BLOCK_KEYS = ("points", "zip", "exclude", "observe")
 _REQUIRED = ("dataset", "model", "loss", "optimizer", "budget")
 
 
+class UserFiles:
+    """Datasets of users' files as runs hold them; what a study says of one is looked up once.
+
+    Attributes:
+        paths: content hash of a file to the file.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        """Files as seen from `folder`."""
+        self.paths: dict[str, Path] = {}
+        self._folder = folder
+        self._found: dict[UserFile, UserFile | Mistaken] = {}
+
+    def found(self, dataset: UserFile, where: str) -> UserFile:
+        """The dataset with what its file decides.
+
+        Args:
+            dataset: what the study says.
+            where: its key path.
+
+        Returns:
+            The dataset, as runs hold it.
+
+        Raises:
+            Mistaken: there is no such file, or it does not hold what it must.
+        """
+        if dataset.path is None:
+            return dataset
+        if dataset not in self._found:
+            self._found[dataset] = self._read(dataset, self._folder / dataset.path, where)
+        found = self._found[dataset]
+        if isinstance(found, Mistaken):
+            raise found
+        return found
+
+    def _read(self, dataset: UserFile, path: Path, where: str) -> UserFile | Mistaken:
+        try:
+            found = dataset.found(path, where)
+        except Mistaken as error:
+            return error
+        self.paths[str(found.content)] = path
+        return found
+
+
 @dataclass
 class Expansion:
-    """The runs of a grid, in its order; where each stands; the labels of members; and where each start is given."""
+    """The runs of a grid, in its order; where each stands; the labels of members; and where each start is given.
 
+    `files` are those that datasets are made of.
+    """
+
+    files: UserFiles
     runs: list[Run] = field(default_factory=list)
     places: list[str] = field(default_factory=list)
     labels: dict[tuple[str, Any], str] = field(default_factory=dict)
@@ -82,7 +131,7 @@ def expand(
     Returns:
         All runs that could be made.
     """
-    made = Expansion()
+    made = Expansion(UserFiles(folder))
     for index, given in enumerate(grid):
         where = f"grid[{index}]"
         if not isinstance(given, Mapping):
@@ -178,7 +227,7 @@ def _expand_block(block: _Block, exclude: Any, made: Expansion, mistakes: Mistak
     for combination in itertools.product(*block.axes):
         cells = tuple(itertools.chain(*combination))
         try:
-            runs.append(_run(cells, block))
+            runs.append(_run(cells, block, made.files))
             made.keep_words(runs[-1], cells)
         except Mistaken as error:
             told |= dict.fromkeys(error.mistakes)
@@ -189,7 +238,7 @@ def _expand_block(block: _Block, exclude: Any, made: Expansion, mistakes: Mistak
         made.places += [block.where] * len(kept)
 
 
-def _run(cells: Sequence[Cell], block: _Block) -> Run:
+def _run(cells: Sequence[Cell], block: _Block, files: UserFiles) -> Run:
     values = {cell.key: cell.value for cell in cells if "." not in cell.key}
     places = {cell.key: cell.where for cell in cells if "." not in cell.key}
     fields: dict[str, list[tuple[str, Raw, str]]] = {}
@@ -202,6 +251,8 @@ def _run(cells: Sequence[Cell], block: _Block) -> Run:
     for part, given in fields.items():
         values[part] = _replaced(values[part], tuple(given))
     _require({key for key, value in values.items() if value is not None}, block.where)
+    if isinstance(values["dataset"], UserFile):
+        values["dataset"] = files.found(values["dataset"], places["dataset"])
     run = Run(**values, observe=block.observe)
     faults = run.faults()
     if faults:

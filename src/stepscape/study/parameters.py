@@ -24,15 +24,15 @@ _FORM = "arrays of real numbers by name, as `numpy.savez` writes them"
 _MOST_TOLD = 6
 
 
-def read_parameters(path: Path, where: str) -> dict[str, np.ndarray]:
-    """Reads a file of parameters.
+def read_arrays(path: Path, where: str) -> dict[str, np.ndarray]:
+    """Reads an `.npz` file of real numbers.
 
     Args:
         path: the file.
         where: what to call it in messages.
 
     Returns:
-        Name of a parameter to its values, float64.
+        Arrays by name, of the types that they have there.
 
     Raises:
         Mistaken: it cannot be read, or holds anything but real numbers.
@@ -52,7 +52,12 @@ def read_parameters(path: Path, where: str) -> dict[str, np.ndarray]:
     others = [f"{name} ({array.dtype})" for name, array in arrays.items() if array.dtype.kind not in "fiu"]
     if others:
         raise Mistaken([Mistake(where, _several(others), _FORM)])
-    return {name: array.astype(np.float64) for name, array in arrays.items()}
+    return arrays
+
+
+def read_parameters(path: Path, where: str) -> dict[str, np.ndarray]:
+    """Reads a file of parameters as `read_arrays` does: name of a parameter to its values, float64."""
+    return {name: array.astype("float64") for name, array in read_arrays(path, where).items()}
 
 
 def content_hash(parameters: Mapping[str, np.ndarray]) -> str:

@@ -9,14 +9,39 @@ RUN_ENDING = ".zarr.zip"
 
 
 @dataclass(frozen=True)
+class DataPaths:
+    """The folder of data that are not generated: archives as published, what is made of them, users' files.
+
+    Attributes:
+        root: the folder; a person may fill it.
+    """
+
+    root: Path = Path("data")
+
+    def archive(self, dataset: str, name: str) -> Path:
+        """An archive of a dataset, as it is published."""
+        return self.root / dataset / name
+
+    def prepared(self, dataset: str) -> Path:
+        """What the archives of a dataset hold, as arrays."""
+        return self.root / dataset / "arrays.npz"
+
+    def file(self, content: str) -> Path:
+        """The copy of a user's file that runs train on, by its content hash."""
+        return self.root / "files" / content
+
+
+@dataclass(frozen=True)
 class Paths:
     """The results folder.
 
     Attributes:
         root: the folder that everything produced lies under.
+        data: the folder of data that runs train on.
     """
 
     root: Path
+    data: DataPaths = DataPaths()
 
     def run(self, run_id: str) -> Path:
         """A run file."""

@@ -72,6 +72,7 @@ class Study:
         figures: what is drawn.
         start_files: content hash of a file that runs start from, to the file.
         outer_starts: starts from runs of other studies, to their key paths.
+        data_files: content hash of a file that a dataset is made of, to the file.
     """
 
     name: str
@@ -85,6 +86,7 @@ class Study:
     figures: tuple[Entry[Figure], ...]
     start_files: Mapping[str, Path]
     outer_starts: Mapping[Start, str]
+    data_files: Mapping[str, Path]
 
     @cached_property
     def packs(self) -> list[Any]:
@@ -155,6 +157,7 @@ def _read(path: Path, given: Any, mistakes: Mistakes) -> Study:
         figures=tuple(figures),
         start_files=starts.files,
         outer_starts=starts.outer,
+        data_files=made.files.paths,
     )
 
 

@@ -143,8 +143,15 @@ class _Job:
                 self._fail(run, error)
             else:
                 ready.append(run)
-        if ready:
-            self._train(Group.start(ready, self._device, starts), 0.0)
+        if not ready:
+            return
+        try:
+            group = Group.start(ready, self._device, starts)
+        except Exception as error:  # their data are not there, or do not fit
+            for run in ready:
+                self._fail(run, error)
+        else:
+            self._train(group, 0.0)
 
     def _train(self, group: Group, seconds: float) -> None:
         """Trains a group to its end; where that fails as a whole, its lanes one by one."""
@@ -253,6 +260,7 @@ def _what_helps(error: Exception) -> str:
 
 
 def _tell(pack_id: str, paths: Paths, device: str, failures: Sequence[dict[str, Any]]) -> None:
-    command = f"stepscape train-pack {pack_id} --results {paths.root} --device {device}"
+    places = f"--results {paths.root} --data-root {paths.data.root}"
+    command = f"stepscape train-pack {pack_id} {places} --device {device}"
     report = {"pack": pack_id, "command": command, "log": str(paths.log("train_pack", pack_id)), "failures": failures}
     write_json(paths.failures(pack_id), report)
