@@ -38,6 +38,7 @@ def spec(**changes: Any) -> dict[str, Any]:
     return base | changes
 
 
+IMAGES = {"name": "digits", "train_size": 60, "test_size": 30, "shape": "image"}
 ACTIVATIONS = ("relu", "elu", "gelu", "softplus")
 CASES = {
     "gd": spec(),
@@ -58,6 +59,11 @@ CASES = {
     "teacher": spec(dataset={"name": "teacher", "train_size": 60, "test_size": 30, "noise": 0.1}),
     "cross entropy, full batch": spec(loss={"name": "cross_entropy"}, batch_size=60),
     "linear": spec(model={"name": "linear"}),
+    "deep linear": spec(model={"name": "deep_linear", "hidden": [5, 4]}),
+    "two layers": spec(model={"name": "two_layer", "width": 9, "activation": "gelu"}, lr=0.02),
+    "cnn": spec(model={"name": "cnn", "channels": [2, 3]}, dataset=IMAGES),
+    "residual": spec(model={"name": "residual", "channels": [2, 3], "norm": "layer"}, dataset=IMAGES),
+    "transformer": spec(model={"name": "transformer", "width": 4, "depth": 1}, dataset=IMAGES),
     "quadratic": spec(dataset={"name": "quadratic"}, model={"name": "linear", "bias": False}, lr=0.5, batch_size=4),
 }
 OBSERVED = {

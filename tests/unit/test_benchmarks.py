@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +11,7 @@ import pytest
 import torch
 from torch import nn
 
-from benchmarks import eigenpairs, run_files, trajectory
+from benchmarks import eigenpairs, products, run_files, trajectory
 from benchmarks.eigenpairs import REFERENCE_TOL, main, measure, residuals, solve_reference
 from benchmarks.followers import FOLLOWERS, Measurement, forward_over_reverse
 from benchmarks.problem import CLASSES, PIXELS, Problem, make_problem
@@ -153,3 +154,15 @@ def test_run_files_are_the_same_by_both_ways(
     monkeypatch.setattr(run_files, "encoded", lambda ds: {"zarr.json": b""})
     run_files.main(tiny)
     assert capsys.readouterr().out.endswith("same bytes: no\n")
+
+
+def test_products_of_every_architecture_are_timed(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    tiny = [replace(each, input_shape=(*each.input_shape[:-2], 8, 8)) for each in products.ARCHITECTURES]
+    monkeypatch.setattr(products, "ARCHITECTURES", tiny)
+    products.main(["--samples", "4", "--repeats", "2"])
+    rows = capsys.readouterr().out.splitlines()[3:]
+    assert [row.split()[0] for row in rows] == [each.model["name"] for each in tiny]
+    assert sum("the bar is at most" in row for row in rows) == 4
+    assert {each.model["name"] for each in tiny} == {"mlp", "cnn", "residual", "transformer"}

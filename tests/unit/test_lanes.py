@@ -13,7 +13,7 @@ from stepscape.observables.losses import Losses
 from stepscape.registry import find, names, settings
 from stepscape.study.run import Run
 from stepscape.training import lanes
-from stepscape.training.lanes import SEQUENTIAL, lane_groups, lane_mode, vectorised
+from stepscape.training.lanes import SEQUENTIAL, lane_groups, lane_mode, sequential_because, vectorised
 from stepscape.training.loop import Group, train_run
 from stepscape.training.platform import prepare
 from stepscape.training.problem import Problem
@@ -27,7 +27,18 @@ MODELS: list[Any] = [
     {"name": "mlp", "hidden": [9], "activation": "relu"},
     "linear",
     {"name": "linear", "bias": False},
+    {"name": "deep_linear", "hidden": [7, 3]},
+    {"name": "two_layer", "width": 11},
+    {"name": "two_layer", "width": 6, "second_layer": "fixed", "activation": "tanh"},
 ]
+ALONE: list[Any] = [
+    {"name": "cnn", "channels": [2, 3]},
+    {"name": "cnn", "channels": [3], "norm": "batch", "pooling": "max"},
+    {"name": "residual", "channels": [2]},
+    {"name": "transformer", "width": 4, "depth": 1},
+]
+"""Models whose runs train by themselves, and say why."""
+IMAGES = {**SMALL_DIGITS, "dataset": {"name": "digits", "train_size": 40, "test_size": 20, "shape": "image"}}
 OBSERVED = {
     "losses": {"every": 1},
     "gradient_norm": {"every": 3},
@@ -67,7 +78,21 @@ def _alone(run: Run) -> bytes:
 
 
 def test_every_model_is_among_those_tried() -> None:
-    assert {model if isinstance(model, str) else model["name"] for model in MODELS} == set(names("model"))
+    tried = {model if isinstance(model, str) else model["name"] for model in [*MODELS, *ALONE]}
+    assert tried == set(names("model"))
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("model", ALONE, ids=str)
+def test_the_same_bytes_whatever_trained_before_where_runs_train_alone(model: Any, dtype: str) -> None:
+    given = {"model": model, "dtype": dtype, "observe": OBSERVED, "loss": "cross_entropy", "batch_size": 20}
+    runs = [make_run(IMAGES, **given, lr=0.1 / (seed + 1), seed=seed) for seed in range(3)]
+    assert lane_mode(runs[0], CPU) == SEQUENTIAL
+    assert sequential_because(runs[0], CPU) == runs[0].model.sequential_because
+    assert lane_groups(runs, CPU) == [[run] for run in runs]
+    found = [_alone(run) for run in runs]
+    assert [_alone(run) for run in reversed(runs)] == found[::-1]
+    assert len(set(found)) == 3
 
 
 @pytest.mark.parametrize("batch_size", ["full", 7, 1])
@@ -165,14 +190,13 @@ def test_an_observable_that_fails_ends_its_own_lane(monkeypatch: pytest.MonkeyPa
         train_run(runs[1], CPU)
 
 
-@pytest.mark.parametrize("model", MODELS, ids=str)
+@pytest.mark.parametrize("model", [*MODELS, {"name": "deep_linear", "hidden": [5], "bias": True}], ids=str)
 def test_a_lane_form_is_the_network(model: Any) -> None:
     run = make_run(SMALL_DIGITS, model=model, dtype="float64")
     problem = Problem(run, CPU)
     theta = torch.stack([problem.initial(), 2 * problem.initial(), -problem.initial()])
     inputs = torch.stack([problem.train.inputs, problem.train.inputs.flip(0), problem.train.inputs + 1])
     each = torch.stack([problem.outputs(*pair) for pair in zip(theta, inputs, strict=True)])
-    assert run.model.has_lane_form
     torch.testing.assert_close(problem.network.lane_outputs(theta, inputs), each, rtol=1e-12, atol=1e-13)
 
 

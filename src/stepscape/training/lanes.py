@@ -50,9 +50,17 @@ def lane_mode(run: Run, device: torch.device) -> LaneMode:
     Returns:
         The same for all runs of one model, dataset and batch size.
     """
-    if device.type != "cpu" or update_operations(run) >= VECTORISED_BELOW:
-        return SEQUENTIAL
-    return vectorised(run)
+    return SEQUENTIAL if sequential_because(run, device) else vectorised(run)
+
+
+def sequential_because(run: Run, device: torch.device) -> str:
+    """Why a run trains by itself on a device; empty where it trains as a lane."""
+    if device.type != "cpu":
+        return f"lanes on {device.type} are not tried"
+    if run.model.sequential_because:
+        return run.model.sequential_because
+    operations = update_operations(run)
+    return f"{operations:.0e} operations an update" if operations >= VECTORISED_BELOW else ""
 
 
 def vectorised(run: Run) -> LaneMode:
