@@ -35,9 +35,9 @@ ALONE: list[Any] = [
     {"name": "cnn", "channels": [2, 3]},
     {"name": "cnn", "channels": [3], "norm": "batch", "pooling": "max"},
     {"name": "residual", "channels": [2]},
-    {"name": "transformer", "width": 4, "depth": 1},
 ]
 """Models whose runs train by themselves, and say why."""
+TRANSFORMER = {"name": "transformer", "width": 4, "depth": 1}
 IMAGES = {**SMALL_DIGITS, "dataset": {"name": "digits", "train_size": 40, "test_size": 20, "shape": "image"}}
 OBSERVED = {
     "losses": {"every": 1},
@@ -78,7 +78,7 @@ def _alone(run: Run) -> bytes:
 
 
 def test_every_model_is_among_those_tried() -> None:
-    tried = {model if isinstance(model, str) else model["name"] for model in [*MODELS, *ALONE]}
+    tried = {model if isinstance(model, str) else model["name"] for model in [*MODELS, *ALONE, TRANSFORMER]}
     assert tried == set(names("model"))
 
 
@@ -99,11 +99,27 @@ def test_the_same_bytes_whatever_trained_before_where_runs_train_alone(model: An
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize("model", MODELS, ids=str)
 def test_the_same_bytes_alone_and_in_groups_of_2_8_and_32_in_any_lane(model: Any, dtype: str, batch_size: Any) -> None:
-    runs = _runs(32, model=model, dtype=dtype, batch_size=batch_size)
+    _assert_same_bytes(_runs(32, model=model, dtype=dtype, batch_size=batch_size))
+
+
+@pytest.mark.parametrize("batch_size", ["full", 1])
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_the_same_bytes_in_groups_where_the_network_is_mapped(dtype: str, batch_size: Any) -> None:
+    given = {"observe": OBSERVED, "loss": "cross_entropy", "dtype": dtype, "batch_size": batch_size}
+    rates = np.geomspace(0.02, 0.6, 8)
+    runs = [
+        make_run(IMAGES, model=TRANSFORMER, **given, lr=float(rate), seed=index % 3) for index, rate in enumerate(rates)
+    ]
+    assert not runs[0].model.has_lane_form
+    _assert_same_bytes(runs)
+
+
+def _assert_same_bytes(runs: list[Run]) -> None:
+    """All together, in another order, and some of them, down to one alone."""
     assert lane_mode(runs[0], CPU).name == "vectorised"
     found = {run_id: _bytes(record) for run_id, record in _train(runs).items()}
-    order = np.random.default_rng(0).permutation(32)
-    for size in (32, 8, 2, 1):
+    order = np.random.default_rng(0).permutation(len(runs))
+    for size in (len(runs), 8, 2, 1):
         chosen = [runs[index] for index in order[:size]]
         assert all(_bytes(record) == found[run_id] for run_id, record in _train(chosen).items()), size
 

@@ -9,7 +9,7 @@ if TYPE_CHECKING:
 
 Norm = Literal["none", "batch", "layer"]
 
-SEQUENTIAL_BECAUSE = "convolutions of many networks at once are slower"
+SEQUENTIAL_BECAUSE = "convolutions of many networks at once are slower on a CPU"
 
 
 def image_fault(input_shape: tuple[int, ...], halvings: int) -> str | None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, ClassVar, Literal, Self
+from typing import TYPE_CHECKING, Annotated, Literal, Self
 
 from pydantic import model_validator
 from pydantic_core import PydanticCustomError
@@ -31,7 +31,6 @@ class Transformer(Model):
     1 / (2 depth fan in), positions with standard deviation 0.02, biases and shifts at 0, scales at 1.
     """
 
-    sequential_because: ClassVar[str] = "attention of many networks at once is not tried"
     width: Annotated[Count, describe("of the embedding; a multiple of `heads`", "units")] = 32
     depth: Annotated[Count, describe("number of blocks", "blocks")] = 2
     heads: Annotated[Count, describe("of each attention", "heads")] = 2
