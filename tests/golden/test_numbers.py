@@ -71,6 +71,7 @@ OBSERVED = {
     "gradient_norm": {"every": 5},
     "hessian_top": {"every": 10, "k": 2, "tol": 1e-10},
     "preconditioned_top": {"at": [20], "tol": 1e-10},
+    "batch_top": {"at": [10], "tol": 1e-10},
     "hessian_subspace": {"every": 20, "k": 2, "tol": 1e-10, "references": [0], "sketch": 16, "shuffles": 3},
     "distance": {"at": [10, 20]},
     "noise_scale": {"at": [20]},
@@ -95,6 +96,7 @@ def numbers(case: dict[str, Any]) -> dict[str, Any]:
     run = restore_run({**whole, "observe": observe, "engine": ENGINE_VERSION})
     record = train_run(run, torch.device("cpu"))
     kept = ("train_loss", "test_loss", "gradient_norm", "hessian_eigenvalue", "preconditioned_eigenvalue")
+    kept += ("batch_hessian_eigenvalue",)
     kept += ("hessian_trace", "hessian_frobenius", "density_node", "density_weight")
     kept += ("distance", "noise_scale")
     if case["model"]["name"] != "linear":  # its eigenvalues repeat, and rounding chooses among their eigenvectors

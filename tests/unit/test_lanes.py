@@ -45,6 +45,7 @@ OBSERVED = {
     "parameters": {"every": 4},
     "hessian_top": {"at": [0, 9], "k": 2, "tol": 1e-3},
     "preconditioned_top": {"at": [9]},
+    "batch_top": {"at": [3, 4]},
     "distance": {"every": 6},
 }
 

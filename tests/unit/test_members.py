@@ -456,6 +456,7 @@ def _least_squares_gradient(data: Data, theta: np.ndarray) -> np.ndarray:
 FIELDS: dict[str, dict[str, Any]] = {
     "hessian_top": {"bottom": 1},
     "preconditioned_top": {"bottom": 2},
+    "batch_top": {"bottom": 1},
     "hessian_subspace": {"k": 2, "references": [0, 3], "vectors": True},
 }
 """Fields that make an observable record all it can, of four parameters too."""
@@ -599,6 +600,28 @@ def test_sharpness_is_that_of_the_dense_matrix(optimizer: str, batch_size: Any) 
     stated = run.optimizer.threshold(0.003)
     assert {float(value) for value in record.values["preconditioned_threshold"]} == {stated}
     assert np.isnan(record.values["hessian_threshold"]).all() == run.optimizer.preconditions
+
+
+@pytest.mark.parametrize("batch_size", ["full", 8])
+def test_sharpness_of_the_batch_is_that_of_its_dense_matrix(batch_size: Any) -> None:
+    run = make_run(
+        SMALL_DIGITS,
+        batch_size=batch_size,
+        dtype="float64",
+        model={"name": "mlp", "hidden": [2]},
+        observe={"batch_top": {"every": 4, "k": 2, "tol": 1e-9}, "parameters": {"every": 1}},
+    )
+    record, problem = train(run), Problem(run, CPU)
+    worst = 0.0
+    for step, batch in enumerate(_batches(run, problem)):
+        if step % 4 == 0:
+            theta = torch.from_numpy(record.values["parameters"][step])
+            expected = dense_top(dense_hessian(problem.loss_on(batch.samples(0)), theta), 2)
+            found = torch.from_numpy(record.values["batch_hessian_eigenvalue"][step // 4])
+            worst = max(worst, ((found - expected).abs().max() / expected[0]).item())
+    print(f"batch {batch_size}: worst eigenvalue, relative to the largest: {worst:.1e}")
+    assert worst < 1e-8
+    assert {float(value) for value in record.values["batch_hessian_threshold"]} == {2 / 0.1}
 
 
 def _batches(run: Run, problem: Problem) -> list[SequentialObjective]:

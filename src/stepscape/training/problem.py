@@ -101,9 +101,9 @@ class Problem:
         """The loss on `samples` as a function of theta (P,)."""
         return lambda theta: self.run.loss(self.outputs(theta, samples.inputs), samples.targets)
 
-    def hessian(self, theta: Tensor) -> Operator:
-        """Products with the Hessian of the full training loss at theta (P,)."""
-        return hvp(self.loss_on(self.train), theta)
+    def hessian(self, theta: Tensor, samples: Samples | None = None) -> Operator:
+        """Products with the Hessian of the loss on `samples` at theta (P,); by default on the whole training set."""
+        return hvp(self.loss_on(samples or self.train), theta)
 
     def evaluations(self, outputs: Tensor, losses: Tensor, samples: Samples) -> list[Evaluation]:
         """What outputs (lanes, n, C) with those losses (lanes,) on samples (lanes, n, ...) amount to."""
