@@ -75,7 +75,8 @@ def show_selftest(names: Sequence[str], device: str) -> int:
         verdict = f"[red]no: {', '.join(outcome.differing)}[/red]" if outcome.differing else "[green]yes[/green]"
         failed += bool(outcome.differing)
         model = f"{run.model.name} {run.model.parameter_count(run.dataset.input_shape, run.dataset.outputs)}"
-        table.add_row(model, run.loss.name, run.optimizer.name, str(run.batch), run.dtype, outcome.mode, verdict)
+        lanes = f"{outcome.mode}: {outcome.because}" if outcome.because else outcome.mode
+        table.add_row(model, run.loss.name, run.optimizer.name, str(run.batch), run.dtype, lanes, verdict)
     _console().print(table)
     if failed:
         print(

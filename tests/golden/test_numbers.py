@@ -40,6 +40,7 @@ def spec(**changes: Any) -> dict[str, Any]:
     return base | changes
 
 
+IMAGES = {"name": "digits", "train_size": 60, "test_size": 30, "shape": "image"}
 ACTIVATIONS = ("relu", "elu", "gelu", "softplus")
 GENERATED = (
     "chebyshev",
@@ -77,6 +78,11 @@ CASES = {
     "multi_index, additive": spec(dataset={"name": "multi_index", "link": "additive"}),
     "cross entropy, full batch": spec(loss={"name": "cross_entropy"}, batch_size=60),
     "linear": spec(model={"name": "linear"}),
+    "deep linear": spec(model={"name": "deep_linear", "hidden": [5, 4]}),
+    "two layers": spec(model={"name": "two_layer", "width": 9, "activation": "gelu"}, lr=0.02),
+    "cnn": spec(model={"name": "cnn", "channels": [2, 3]}, dataset=IMAGES),
+    "residual": spec(model={"name": "residual", "channels": [2, 3], "norm": "layer"}, dataset=IMAGES),
+    "transformer": spec(model={"name": "transformer", "width": 4, "depth": 1}, dataset=IMAGES),
     "quadratic": spec(dataset={"name": "quadratic"}, model={"name": "linear", "bias": False}, lr=0.5, batch_size=4),
 }
 OBSERVED = {
@@ -84,6 +90,7 @@ OBSERVED = {
     "gradient_norm": {"every": 5},
     "hessian_top": {"every": 10, "k": 2, "tol": 1e-10},
     "preconditioned_top": {"at": [20], "tol": 1e-10},
+    "batch_top": {"at": [10], "tol": 1e-10},
     "hessian_subspace": {"every": 20, "k": 2, "tol": 1e-10, "references": [0], "sketch": 16, "shuffles": 3},
     "distance": {"at": [10, 20]},
     "noise_scale": {"at": [20]},
@@ -114,6 +121,7 @@ def numbers(case: dict[str, Any]) -> dict[str, Any]:
     run = restore_run({**whole, "observe": observe, "engine": ENGINE_VERSION})
     record = train_run(run, torch.device("cpu"))
     kept = ("train_loss", "test_loss", "gradient_norm", "hessian_eigenvalue", "preconditioned_eigenvalue")
+    kept += ("batch_hessian_eigenvalue",)
     kept += ("hessian_trace", "hessian_frobenius", "density_node", "density_weight")
     kept += ("distance", "noise_scale", "gauss_newton_eigenvalue")
     kept += ("tangent_kernel_eigenvalue", "tangent_kernel_alignment", "feature_kernel_eigenvalue")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +11,7 @@ import pytest
 import torch
 from torch import nn
 
-from benchmarks import eigenpairs, gpu_lanes, run_files, trajectory
+from benchmarks import eigenpairs, gpu_lanes, products, run_files, trajectory
 from benchmarks.eigenpairs import REFERENCE_TOL, main, measure, residuals, solve_reference
 from benchmarks.followers import FOLLOWERS, Measurement, forward_over_reverse
 from benchmarks.problem import CLASSES, PIXELS, Problem, make_problem
@@ -172,3 +173,15 @@ def test_the_device_benchmark_prints_a_row_for_each_number_of_lanes(capsys: pyte
     printed = capsys.readouterr().out
     for row in ("one after another", "2 lanes", "3 lanes"):
         assert row in printed
+
+
+def test_products_of_every_architecture_are_timed(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    tiny = [replace(each, input_shape=(*each.input_shape[:-2], 8, 8)) for each in products.ARCHITECTURES]
+    monkeypatch.setattr(products, "ARCHITECTURES", tiny)
+    products.main(["--samples", "4", "--repeats", "2"])
+    rows = capsys.readouterr().out.splitlines()[3:]
+    assert [row.split()[0] for row in rows] == [each.model["name"] for each in tiny]
+    assert sum("the bar is at most" in row for row in rows) == 4
+    assert {each.model["name"] for each in tiny} == {"mlp", "cnn", "residual", "transformer"}

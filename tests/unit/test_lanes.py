@@ -13,7 +13,7 @@ from stepscape.observables.losses import Losses
 from stepscape.registry import find, names, settings
 from stepscape.study.run import Run
 from stepscape.training import lanes
-from stepscape.training.lanes import SEQUENTIAL, lane_groups, lane_mode, vectorised
+from stepscape.training.lanes import SEQUENTIAL, lane_groups, lane_mode, sequential_because, vectorised
 from stepscape.training.loop import Group, train_run
 from stepscape.training.platform import prepare
 from stepscape.training.problem import Problem
@@ -27,13 +27,25 @@ MODELS: list[Any] = [
     {"name": "mlp", "hidden": [9], "activation": "relu"},
     "linear",
     {"name": "linear", "bias": False},
+    {"name": "deep_linear", "hidden": [7, 3]},
+    {"name": "two_layer", "width": 11},
+    {"name": "two_layer", "width": 6, "second_layer": "fixed", "activation": "tanh"},
 ]
+ALONE: list[Any] = [
+    {"name": "cnn", "channels": [2, 3]},
+    {"name": "cnn", "channels": [3], "norm": "batch", "pooling": "max"},
+    {"name": "residual", "channels": [2]},
+]
+"""Models whose runs train by themselves, and say why."""
+TRANSFORMER = {"name": "transformer", "width": 4, "depth": 1}
+IMAGES = {**SMALL_DIGITS, "dataset": {"name": "digits", "train_size": 40, "test_size": 20, "shape": "image"}}
 OBSERVED = {
     "losses": {"every": 1},
     "gradient_norm": {"every": 3},
     "parameters": {"every": 4},
     "hessian_top": {"at": [0, 9], "k": 2, "tol": 1e-3},
     "preconditioned_top": {"at": [9]},
+    "batch_top": {"at": [3, 4]},
     "distance": {"every": 6},
 }
 
@@ -67,18 +79,48 @@ def _alone(run: Run) -> bytes:
 
 
 def test_every_model_is_among_those_tried() -> None:
-    assert {model if isinstance(model, str) else model["name"] for model in MODELS} == set(names("model"))
+    tried = {model if isinstance(model, str) else model["name"] for model in [*MODELS, *ALONE, TRANSFORMER]}
+    assert tried == set(names("model"))
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("model", ALONE, ids=str)
+def test_the_same_bytes_whatever_trained_before_where_runs_train_alone(model: Any, dtype: str) -> None:
+    given = {"model": model, "dtype": dtype, "observe": OBSERVED, "loss": "cross_entropy", "batch_size": 20}
+    runs = [make_run(IMAGES, **given, lr=0.1 / (seed + 1), seed=seed) for seed in range(3)]
+    assert lane_mode(runs[0], CPU) == SEQUENTIAL
+    assert sequential_because(runs[0], CPU) == runs[0].model.sequential_because
+    assert lane_groups(runs, CPU) == [[run] for run in runs]
+    found = [_alone(run) for run in runs]
+    assert [_alone(run) for run in reversed(runs)] == found[::-1]
+    assert len(set(found)) == 3
 
 
 @pytest.mark.parametrize("batch_size", ["full", 7, 1])
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize("model", MODELS, ids=str)
 def test_the_same_bytes_alone_and_in_groups_of_2_8_and_32_in_any_lane(model: Any, dtype: str, batch_size: Any) -> None:
-    runs = _runs(32, model=model, dtype=dtype, batch_size=batch_size)
+    _assert_same_bytes(_runs(32, model=model, dtype=dtype, batch_size=batch_size))
+
+
+@pytest.mark.parametrize("batch_size", ["full", 1])
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_the_same_bytes_in_groups_where_the_network_is_mapped(dtype: str, batch_size: Any) -> None:
+    given = {"observe": OBSERVED, "loss": "cross_entropy", "dtype": dtype, "batch_size": batch_size}
+    rates = np.geomspace(0.02, 0.6, 8)
+    runs = [
+        make_run(IMAGES, model=TRANSFORMER, **given, lr=float(rate), seed=index % 3) for index, rate in enumerate(rates)
+    ]
+    assert not runs[0].model.has_lane_form
+    _assert_same_bytes(runs)
+
+
+def _assert_same_bytes(runs: list[Run]) -> None:
+    """All together, in another order, and some of them, down to one alone."""
     assert lane_mode(runs[0], CPU).name == "vectorised"
     found = {run_id: _bytes(record) for run_id, record in _train(runs).items()}
-    order = np.random.default_rng(0).permutation(32)
-    for size in (32, 8, 2, 1):
+    order = np.random.default_rng(0).permutation(len(runs))
+    for size in (len(runs), 8, 2, 1):
         chosen = [runs[index] for index in order[:size]]
         assert all(_bytes(record) == found[run_id] for run_id, record in _train(chosen).items()), size
 
@@ -165,14 +207,13 @@ def test_an_observable_that_fails_ends_its_own_lane(monkeypatch: pytest.MonkeyPa
         train_run(runs[1], CPU)
 
 
-@pytest.mark.parametrize("model", MODELS, ids=str)
+@pytest.mark.parametrize("model", [*MODELS, {"name": "deep_linear", "hidden": [5], "bias": True}], ids=str)
 def test_a_lane_form_is_the_network(model: Any) -> None:
     run = make_run(SMALL_DIGITS, model=model, dtype="float64")
     problem = Problem(run, CPU)
     theta = torch.stack([problem.initial(), 2 * problem.initial(), -problem.initial()])
     inputs = torch.stack([problem.train.inputs, problem.train.inputs.flip(0), problem.train.inputs + 1])
     each = torch.stack([problem.outputs(*pair) for pair in zip(theta, inputs, strict=True)])
-    assert run.model.has_lane_form
     torch.testing.assert_close(problem.network.lane_outputs(theta, inputs), each, rtol=1e-12, atol=1e-13)
 
 

@@ -32,7 +32,7 @@ from tests.references import dense_hessian, dense_top, difference_hessian
 from tests.stand_ins import user_files
 
 CPU = torch.device("cpu")
-SHAPES = [((5,), 3), ((1, 4, 4), 2)]
+SHAPES = [((5,), 3), ((1, 4, 4), 2), ((3, 9, 7), 4), ((3, 8, 12), 2), ((6, 5), 3)]
 CLOCK = {"every": 3}
 
 
@@ -158,8 +158,14 @@ def test_a_teacher_s_inputs_and_weights_follow_their_laws() -> None:
 # ------------------------------------------------------------------------------------------------------------ models
 
 
-@pytest.mark.parametrize("name", names("model"))
-@pytest.mark.parametrize(("shape", "outputs"), SHAPES)
+TAKEN = [(name, *sizes) for name in names("model") for sizes in SHAPES if not made("model", name).input_fault(sizes[0])]
+
+
+def test_every_model_takes_one_of_the_shapes() -> None:
+    assert {name for name, *_ in TAKEN} == set(names("model"))
+
+
+@pytest.mark.parametrize(("name", "shape", "outputs"), TAKEN)
 def test_model_counts_what_it_builds(name: str, shape: tuple[int, ...], outputs: int) -> None:
     model = made("model", name)
     module = model.build(shape, outputs)
@@ -169,40 +175,84 @@ def test_model_counts_what_it_builds(name: str, shape: tuple[int, ...], outputs:
     assert counter.get_total_flops() == 2 * model.multiplications(shape, outputs)
 
 
-@pytest.mark.parametrize("name", names("model"))
-def test_initialisation_is_a_function_of_the_generator_alone(name: str) -> None:
+@pytest.mark.parametrize(("name", "shape", "outputs"), TAKEN)
+def test_initialisation_is_a_function_of_the_generator_alone(name: str, shape: tuple[int, ...], outputs: int) -> None:
     model = made("model", name)
     drawn = []
     for seed, torch_seed in ((0, 1), (0, 2), (1, 1)):
         torch.manual_seed(torch_seed)
-        module = model.build((5,), 3).double()
+        module = model.build(shape, outputs).double()
+        for value in module.parameters():
+            torch.nn.init.constant_(value, 7.0)
         model.initialise(module, generator(seed, "initialisation"))
         drawn.append(torch.cat([value.detach().flatten() for value in module.parameters()]))
     assert torch.equal(drawn[0], drawn[1]), "global random state leaks in"
-    assert not (drawn[0] == drawn[2]).any(), "a parameter does not depend on the seed"
+    alike = drawn[0] == drawn[2]
+    assert set(drawn[0][alike].tolist()) <= {0.0, 1.0}, "a parameter that is drawn does not depend on the seed"
+    assert not alike.all()
 
 
-UNIFORM_BY_FAN_IN: dict[str, dict[str, Any]] = {"linear": {}, "mlp": {"hidden": [300, 40]}}
+UNIFORM_BY_FAN_IN: dict[str, dict[str, Any]] = {
+    "linear": {},
+    "mlp": {"hidden": [300, 40]},
+    "cnn": {"channels": [30, 40]},
+}
+NORMAL_BY_FAN_IN: dict[str, tuple[dict[str, Any], dict[str, float]]] = {
+    "deep_linear": ({"hidden": [300, 40], "bias": True, "gain": 3.0}, {"": 9.0}),
+    "residual": ({"channels": [30, 40], "blocks": 2}, {"": 2.0, "head": 1.0}),
+    "transformer": ({"width": 60, "depth": 2}, {"": 1.0, "projection": 0.25, "contract": 0.25}),
+}
+"""Fields, and by parts of names the variance of weights times the fan in; the longest part that is there counts."""
+STANDARD_NORMAL = {"two_layer"}
 
 
 def test_every_model_has_a_tested_law_of_initialisation() -> None:
-    assert set(UNIFORM_BY_FAN_IN) == set(names("model"))
+    assert {*UNIFORM_BY_FAN_IN, *NORMAL_BY_FAN_IN, *STANDARD_NORMAL} == set(names("model"))
+
+
+def initialised(name: str, fields: dict[str, Any], shape: tuple[int, ...]) -> torch.nn.Module:
+    model = made("model", name, **fields)
+    module: torch.nn.Module = model.build(shape, 10).double()
+    model.initialise(module, generator(0, "initialisation"))
+    return module
 
 
 @pytest.mark.parametrize(("name", "fields"), UNIFORM_BY_FAN_IN.items())
 def test_initialisation_is_uniform_by_fan_in(name: str, fields: dict[str, Any]) -> None:
     """Kolmogorov's distance to the uniform law on +-1/sqrt(fan in), weights and biases of every layer."""
-    model = made("model", name, **fields)
-    module = model.build((64,), 10).double()
-    model.initialise(module, generator(0, "initialisation"))
-    layers = [layer for layer in module.modules() if isinstance(layer, torch.nn.Linear)]
-    assert len(layers) == 1 + len(fields.get("hidden", []))
+    module = initialised(name, fields, (1, 8, 8))
+    layers = [layer for layer in module.modules() if hasattr(layer, "weight")]
+    assert len(layers) == 1 + len(fields.get("hidden", fields.get("channels", [])))
     for layer in layers:
         for parameter in (layer.weight, layer.bias):
-            share = np.sort((parameter.detach().flatten().numpy() * layer.in_features**0.5 + 1) / 2)
+            fan_in = layer.weight[0].numel()
+            share = np.sort((parameter.detach().flatten().numpy() * fan_in**0.5 + 1) / 2)
             assert 0 < share[0] < share[-1] < 1
             distance = np.abs(share - (np.arange(len(share)) + 0.5) / len(share)).max()
             assert distance < 1.9 / len(share) ** 0.5, "exceeded by chance once in 700"
+
+
+@pytest.mark.parametrize("name", NORMAL_BY_FAN_IN)
+def test_initialisation_is_normal_by_fan_in(name: str) -> None:
+    fields, variances = NORMAL_BY_FAN_IN[name]
+    seen = set()
+    for path, parameter in initialised(name, fields, (1, 8, 8)).named_parameters():
+        values = parameter.detach().numpy()
+        if path.endswith("weight"):
+            part = max((part for part in variances if part in path), key=len)
+            seen.add(part)
+            assert kstest((values * (values[0].size / variances[part]) ** 0.5).ravel(), "norm").pvalue > 1e-3, path
+        elif path == "positions":
+            assert kstest(values.ravel() / 0.02, "norm").pvalue > 1e-3
+        else:
+            assert (values == (1 if path.endswith("scale") else 0)).all(), path
+    assert seen == set(variances)
+
+
+@pytest.mark.parametrize("name", STANDARD_NORMAL)
+def test_initialisation_is_standard_normal(name: str) -> None:
+    for parameter in initialised(name, {}, (1, 8, 8)).parameters():
+        assert kstest(parameter.detach().numpy().ravel(), "norm").pvalue > 1e-3
 
 
 def test_initialisation_at_ntk_scaling_is_standard_normal() -> None:
@@ -407,6 +457,7 @@ def _least_squares_gradient(data: Data, theta: np.ndarray) -> np.ndarray:
 FIELDS: dict[str, dict[str, Any]] = {
     "hessian_top": {"bottom": 1},
     "preconditioned_top": {"bottom": 2},
+    "batch_top": {"bottom": 1},
     "hessian_subspace": {"k": 2, "references": [0, 3], "vectors": True},
 }
 """Fields that make an observable record all it can, of four parameters too."""
@@ -550,6 +601,28 @@ def test_sharpness_is_that_of_the_dense_matrix(optimizer: str, batch_size: Any) 
     stated = run.optimizer.threshold(0.003)
     assert {float(value) for value in record.values["preconditioned_threshold"]} == {stated}
     assert np.isnan(record.values["hessian_threshold"]).all() == run.optimizer.preconditions
+
+
+@pytest.mark.parametrize("batch_size", ["full", 8])
+def test_sharpness_of_the_batch_is_that_of_its_dense_matrix(batch_size: Any) -> None:
+    run = make_run(
+        SMALL_DIGITS,
+        batch_size=batch_size,
+        dtype="float64",
+        model={"name": "mlp", "hidden": [2]},
+        observe={"batch_top": {"every": 4, "k": 2, "tol": 1e-9}, "parameters": {"every": 1}},
+    )
+    record, problem = train(run), Problem(run, CPU)
+    worst = 0.0
+    for step, batch in enumerate(_batches(run, problem)):
+        if step % 4 == 0:
+            theta = torch.from_numpy(record.values["parameters"][step])
+            expected = dense_top(dense_hessian(problem.loss_on(batch.samples(0)), theta), 2)
+            found = torch.from_numpy(record.values["batch_hessian_eigenvalue"][step // 4])
+            worst = max(worst, ((found - expected).abs().max() / expected[0]).item())
+    print(f"batch {batch_size}: worst eigenvalue, relative to the largest: {worst:.1e}")
+    assert worst < 1e-8
+    assert {float(value) for value in record.values["batch_hessian_threshold"]} == {2 / 0.1}
 
 
 def _batches(run: Run, problem: Problem) -> list[SequentialObjective]:

@@ -30,6 +30,16 @@ def test_every_architecture_is_tried_once() -> None:
     assert all(outcome.differing == () for outcome in outcomes)
 
 
+def test_why_runs_train_one_after_another_is_told() -> None:
+    image = {**SMALL_DIGITS["dataset"], "shape": "image"}  # type: ignore[dict-item]
+    cnn = make_run(SMALL_DIGITS, dataset=image, model={"name": "cnn", "channels": [2]})
+    (small,), (large,), (convolutions,) = (selftest([run], CPU) for run in (RUNS[0], RUNS[3], cnn))
+    assert (small.mode, small.because) == ("vectorised", "")
+    assert (large.mode, large.because) == ("sequential", "7e+07 operations an update")
+    assert (convolutions.mode, convolutions.differing) == ("sequential", ())
+    assert convolutions.because == "convolutions of many networks at once are slower on a CPU"
+
+
 def test_a_lane_that_depends_on_its_neighbours_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
     outputs = MLP.lane_outputs
     monkeypatch.setattr(MLP, "lane_outputs", lambda *given: outputs(*given) + 1e-7 * len(given[2]))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, ClassVar, Self
+from typing import TYPE_CHECKING, Annotated, ClassVar, Literal, Self
 
 from pydantic import model_validator
 from pydantic_core import PydanticCustomError
@@ -30,6 +30,9 @@ class Digits(Dataset):
     train_size: Annotated[Count, describe("training images, drawn without replacement", "images")] = 1000
     test_size: Annotated[Count, describe("test images, none of them a training image", "images")] = 500
     subset_seed: Annotated[Index, describe("which images are drawn; apart from the run's seed")] = 0
+    shape: Annotated[
+        Literal["flat", "image"], describe("of an input: 64 numbers, or 1 channel of 8 x 8 pixels for models of images")
+    ] = "flat"
 
     @model_validator(mode="after")
     def _fits(self) -> Self:
@@ -39,7 +42,7 @@ class Digits(Dataset):
 
     @property
     def input_shape(self) -> tuple[int, ...]:
-        return (64,)
+        return (64,) if self.shape == "flat" else (1, 8, 8)
 
     @property
     def outputs(self) -> int:
@@ -51,7 +54,7 @@ class Digits(Dataset):
         from stepscape.training.random import generator
 
         images, labels = _read()
-        inputs = (images - images.mean(axis=0)) / images.std()
+        inputs = ((images - images.mean(axis=0)) / images.std()).reshape(IMAGES, *self.input_shape)
         targets = np.eye(10)[labels]
         order = generator(self.subset_seed, "subset").permutation(IMAGES)
         train, test = order[: self.train_size], order[IMAGES - self.test_size :]

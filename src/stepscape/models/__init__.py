@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from math import prod
 from typing import TYPE_CHECKING, ClassVar
 
 from stepscape.registry import Member
@@ -13,14 +14,14 @@ if TYPE_CHECKING:
 
 
 class Model(Member):
-    """The base of all models."""
+    """The base of all models.
+
+    Attributes:
+        sequential_because: why runs of this model never train as lanes of one computation; empty where they may.
+    """
 
     kind: ClassVar[str] = "model"
-
-    @property
-    def couples_samples(self) -> bool:
-        """Whether the output of a sample depends on the others it is computed with, as with batch normalisation."""
-        return False
+    sequential_because: ClassVar[str] = ""
 
     def build(self, input_shape: tuple[int, ...], outputs: int) -> nn.Module:
         """The network that maps (N, *input_shape) to (N, outputs); its values at birth are not used."""
@@ -31,8 +32,8 @@ class Model(Member):
         raise NotImplementedError
 
     def parameter_count(self, input_shape: tuple[int, ...], outputs: int) -> int:
-        """Number of parameters P, without building anything."""
-        raise NotImplementedError
+        """Number of parameters P; in closed form where `parameter_shapes` is."""
+        return sum(prod(shape) for shape in self.parameter_shapes(input_shape, outputs).values())
 
     def parameter_shapes(self, input_shape: tuple[int, ...], outputs: int) -> dict[str, tuple[int, ...]]:
         """Names and shapes of the network's `named_parameters`, in order; in closed form, planning needs no torch."""
@@ -44,6 +45,15 @@ class Model(Member):
     def multiplications(self, input_shape: tuple[int, ...], outputs: int) -> int:
         """Multiplications of one forward pass of one sample: what the cost of a run is estimated from."""
         raise NotImplementedError
+
+    def input_fault(self, input_shape: tuple[int, ...]) -> str | None:
+        """What inputs this model can take, where it cannot take those of `input_shape`; None where it can."""
+        return None
+
+    @property
+    def couples_samples(self) -> bool:
+        """Whether the output of a sample depends on which others are computed with it."""
+        return False
 
     @property
     def has_lane_form(self) -> bool:

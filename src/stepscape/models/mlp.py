@@ -11,6 +11,7 @@ from pydantic import Field
 
 from stepscape.fields import Count, describe
 from stepscape.models import Model
+from stepscape.models._activations import Activation, activation_layer
 from stepscape.models._initialisation import standard_normal, uniform_by_fan_in
 from stepscape.models._lanes import lane_linear
 from stepscape.models._ntk import BIAS_SCALE, ntk_linear
@@ -37,9 +38,7 @@ class MLP(Model):
         32,
         32,
     )
-    activation: Annotated[
-        Literal["tanh", "relu", "elu", "gelu", "softplus"], describe("applied after every hidden layer")
-    ] = "tanh"
+    activation: Annotated[Activation, describe("applied after every hidden layer")] = "tanh"
     scaling: Annotated[
         Literal["standard", "ntk"], describe("whether 1/sqrt(fan in) stands in the initial weights or in the layer")
     ] = "standard"
@@ -54,15 +53,8 @@ class MLP(Model):
         linear = ntk_linear if self.scaling == "ntk" else nn.Linear
         layers: list[nn.Module] = [nn.Flatten()] if len(input_shape) > 1 else []
         for fan_in, fan_out in self._widths(input_shape, outputs):
-            layers += [linear(fan_in, fan_out), self._activation()]
+            layers += [linear(fan_in, fan_out), activation_layer(self.activation)]
         return nn.Sequential(*layers[:-1])
-
-    def _activation(self) -> nn.Module:
-        from torch import nn
-
-        made = {"tanh": nn.Tanh, "relu": nn.ReLU, "elu": nn.ELU, "gelu": nn.GELU}
-        # PyTorch's softplus is x above a threshold: 20 by default, where float64 still sees the difference.
-        return nn.Softplus(threshold=50) if self.activation == "softplus" else made[self.activation]()
 
     def initialise(self, module: nn.Module, random: np.random.Generator) -> None:
         draw = standard_normal if self.scaling == "ntk" else uniform_by_fan_in
@@ -84,7 +76,7 @@ class MLP(Model):
 
     def lane_outputs(self, parameters: Mapping[str, Tensor], inputs: Tensor) -> Tensor:
         tensors = list(parameters.values())
-        activation = self._activation()
+        activation = activation_layer(self.activation)
         hidden = inputs.flatten(2)
         for number, (weight, bias) in enumerate(zip(tensors[::2], tensors[1::2], strict=True)):
             if number:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from stepscape.observables import Observable, Variable
 from stepscape.registry import member
@@ -32,6 +32,11 @@ class NoiseScale(Observable):
 
     def gradients(self, run: Run) -> float:
         return 20.0 + (0.0 if run.is_full_batch else 1.0)
+
+    def fault(self, run: Run) -> tuple[str, Any, str] | None:
+        if run.model.couples_samples:
+            return "model", run.model.name, "a model whose samples have gradients of their own: no `norm: batch`"
+        return None
 
     def measure(self, snapshot: Snapshot, memory: Memory) -> tuple[Mapping[str, float], Memory]:
         from stepscape.curvature import gradient_variance

@@ -196,6 +196,12 @@ class Run:
             found.append(("budget", self.budget.samples, f"at least one batch of {self.batch} samples"))
         if self.loss.needs_classes and not self.dataset.has_classes:
             found.append(("loss", self.loss.name, f"a loss for regression: {self.dataset.name} has no classes"))
+        inputs = self.model.input_fault(self.dataset.input_shape)
+        if inputs:
+            shape = list(self.dataset.input_shape)
+            found.append(
+                ("model", self.model.name, f"a model for inputs of shape {shape}; {self.model.name} takes {inputs}")
+            )
         if self.stop and self.stop.train_accuracy is not None and not self.dataset.has_classes:
             found.append(("stop", "train_accuracy", f"train_loss: {self.dataset.name} has no classes"))
         return found or self._clock_faults()

@@ -61,9 +61,15 @@ def lane_mode(run: Run, device: torch.device) -> LaneMode:
     Returns:
         The same for all runs of one model, dataset and batch size.
     """
-    if update_operations(run) >= VECTORISED_BELOW[device.type]:
-        return SEQUENTIAL
-    return vectorised(run, device)
+    return SEQUENTIAL if sequential_because(run, device) else vectorised(run, device)
+
+
+def sequential_because(run: Run, device: torch.device) -> str:
+    """Why a run trains by itself on a device; empty where it trains as a lane."""
+    if run.model.sequential_because:
+        return run.model.sequential_because
+    operations = update_operations(run)
+    return f"{operations:.0e} operations an update" if operations >= VECTORISED_BELOW[device.type] else ""
 
 
 def vectorised(run: Run, device: torch.device) -> LaneMode:

@@ -27,6 +27,10 @@ class LaneObjective(Objective, Protocol):
         """Loss and accuracy of every lane at theta (lanes, P)."""
         ...
 
+    def samples(self, lane: int) -> Samples:
+        """The samples (n, ...) of one lane."""
+        ...
+
 
 class SequentialObjective:
     """The objective of `stepscape.optimizers`, one lane after another."""
@@ -54,6 +58,10 @@ class SequentialObjective:
     def evaluations(self, theta: Tensor) -> list[Evaluation]:
         """Loss and accuracy of every lane at theta (lanes, P)."""
         return [point.evaluation for point in self._at(theta)]
+
+    def samples(self, lane: int) -> Samples:
+        """The samples (n, ...) of one lane."""
+        return self._lanes[lane][1]
 
     def hessian_product(self, theta: Tensor, vectors: Tensor) -> Tensor:
         """Products (lanes, P) of every lane's Hessian at theta (lanes, P) with its own vector (lanes, P)."""
@@ -142,6 +150,10 @@ class VectorisedObjective:
     def evaluations(self, theta: Tensor) -> list[Evaluation]:
         """Loss and accuracy of every lane at theta (lanes, P)."""
         return self._at(theta).evaluations
+
+    def samples(self, lane: int) -> Samples:
+        """The samples (n, ...) of one lane, in memory of their own."""
+        return Samples(self._samples.inputs[lane].clone(), self._samples.targets[lane].clone())
 
     def hessian_product(self, theta: Tensor, vectors: Tensor) -> Tensor:
         """Products (lanes, P) of every lane's Hessian at theta (lanes, P) with its own vector (lanes, P)."""

@@ -118,9 +118,9 @@ class Problem:
         """The loss on `samples` as a function of theta (P,)."""
         return lambda theta: self.run.loss(self.outputs(theta, samples.inputs), samples.targets)
 
-    def hessian(self, theta: Tensor) -> Operator:
-        """Products with the Hessian of the full training loss at theta (P,)."""
-        return self._in_shares(lambda part, share: hvp(self._shared_loss(part, share), theta))
+    def hessian(self, theta: Tensor, samples: Samples | None = None) -> Operator:
+        """Products with the Hessian of the loss on `samples` at theta (P,); by default on the whole training set."""
+        return self._in_shares(lambda part, share: hvp(self._shared_loss(part, share), theta), samples or self.train)
 
     def gauss_newton(self, theta: Tensor) -> Operator:
         """Products with the Gauss-Newton matrix of the full training loss at theta (P,)."""
@@ -131,11 +131,11 @@ class Problem:
 
             return gauss_newton(outputs, lambda found: share * self.run.loss(found, part.targets), theta)
 
-        return self._in_shares(make)
+        return self._in_shares(make, self.train)
 
-    def _in_shares(self, make: Callable[[Samples, float], Operator]) -> Operator:
-        """The sum over chunks of the training set; its only operator where there is one."""
-        shares = self.shares(self.train)
+    def _in_shares(self, make: Callable[[Samples, float], Operator], samples: Samples) -> Operator:
+        """The sum over chunks of samples; its only operator where there is one."""
+        shares = self.shares(samples)
         return make(*shares[0]) if len(shares) == 1 else summed([partial(make, *share) for share in shares])
 
     def _shared_loss(self, part: Samples, share: float) -> Callable[[Tensor], Tensor]:

@@ -12,7 +12,7 @@ from stepscape.observables.gradient_norm import GradientNorm
 from stepscape.observables.losses import Losses
 from stepscape.observables.parameters import Parameters
 from stepscape.study.run import Budget, Run
-from stepscape.training.lanes import lane_mode, shared_by_lanes
+from stepscape.training.lanes import lane_mode, sequential_because, shared_by_lanes
 from stepscape.training.loop import Group
 
 _LANES = 8
@@ -27,11 +27,13 @@ class Outcome:
     Attributes:
         run: a run of it.
         mode: how its lanes are run here.
+        because: why one after another; empty where they are not.
         differing: the groups in which a run came out otherwise than among eight: empty where all is well.
     """
 
     run: Run
     mode: str
+    because: str
     differing: tuple[str, ...]
 
 
@@ -56,7 +58,8 @@ def selftest(runs: Iterable[Run], device: torch.device) -> Iterator[Outcome]:
     """
     for run in architectures(runs):
         alike = [replace(run, seed=seed, lr=run.lr and run.lr / (seed + 1)) for seed in range(_LANES)]
-        yield Outcome(run, lane_mode(run, device).name, tuple(_differing(alike, device)))
+        because = sequential_because(run, device)
+        yield Outcome(run, lane_mode(run, device).name, because, tuple(_differing(alike, device)))
 
 
 def _differing(runs: Sequence[Run], device: torch.device) -> Iterator[str]:

@@ -127,6 +127,13 @@ class Snapshot:
         return self.problem.gauss_newton(self.theta)
 
     @cached_property
+    def batch_hessian(self) -> Operator:
+        """Products with the Hessian of the loss of the batch that the update about to be taken uses."""
+        if self.run.is_full_batch:
+            return self.hessian
+        return self.problem.hessian(self.theta, self.moment.batch.samples(self.lane))
+
+    @cached_property
     def preconditioner(self) -> Tensor | None:
         """Diagonal (P,) of the preconditioner of the update about to be taken; None where it is the identity."""
         diagonal = self.moment.preconditioner
