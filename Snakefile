@@ -3,6 +3,7 @@
 from snakemake.exceptions import WorkflowError
 
 from stepscape.errors import StepscapeError
+from stepscape.store.head import take_head
 from stepscape.store.receipts import keep_up, packs_before
 from stepscape.study import fingerprint
 from stepscape.study.config import load_plan, make_config
@@ -23,6 +24,14 @@ if workflow.is_main_process:
     from stepscape import progress
 
     progress.announce(progress.expect(plan, paths, keep_up(plan, paths)))
+
+
+onstart:
+    if not workflow.execution_settings.lock:
+        try:
+            take_head(paths)
+        except StepscapeError as error:
+            raise WorkflowError(str(error)) from None
 
 
 wildcard_constraints:

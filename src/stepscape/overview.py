@@ -140,7 +140,7 @@ def _failures(paths: Paths, pack_id: str) -> list[Mapping[str, Any]]:
 def _running(paths: Paths) -> list[Progress]:
     """How far the packs are that are trained now: by their leases, or where there is none by a recent log."""
     owners = {owner.pack: owner for owner in read_owners(paths)}
-    alive = {pack: owner for pack, owner in owners.items() if seems_alive(paths, owner)}
+    alive = {pack: owner for pack, owner in owners.items() if seems_alive(paths.lease(owner.pack), owner)}
     logs = {progress.pack: progress for progress in read_live(paths)}
     found = [log for pack, log in logs.items() if pack in alive or (pack not in owners and log.is_recent)]
     unlogged = [owner for pack, owner in alive.items() if pack not in logs]
