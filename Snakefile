@@ -2,6 +2,7 @@
 
 from snakemake.exceptions import WorkflowError
 
+from stepscape.cluster import jobs
 from stepscape.errors import StepscapeError
 from stepscape.store.head import take_head
 from stepscape.store.receipts import keep_up, packs_before
@@ -24,6 +25,7 @@ if workflow.is_main_process:
     from stepscape import progress
 
     progress.announce(progress.expect(plan, paths, keep_up(plan, paths)))
+    jobs.announce(plan, paths)
 
 
 onstart:

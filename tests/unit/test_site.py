@@ -6,6 +6,7 @@ import math
 import os
 import stat
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -145,7 +146,21 @@ def test_slurm_is_asked_by_its_commands(tmp_path: Path, monkeypatch: pytest.Monk
 
 
 def test_without_slurm_the_profile_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
-    profile.checked_site.cache_clear()
     monkeypatch.setenv("PATH", "/nowhere")
     with pytest.raises(SystemExit, match="no SLURM here"):
-        profile.site()
+        profile.read()
+
+
+@pytest.mark.parametrize(("attempt", "minutes", "memory"), [(1, 8, 12000), (2, 16, 24000), (3, 30, 32000)])
+def test_retries_ask_for_more_but_never_for_more_than_there_is(attempt: int, minutes: int, memory: int) -> None:
+    asked = profile.Profile(Site(partition="short", minutes=8, mem_mb=12000), OFFER.partitions["short"]).training
+    assert eval(asked["runtime"], {"attempt": attempt}) == minutes
+    assert eval(asked["mem_mb"], {"attempt": attempt}) == memory
+    assert asked["gpu"] == 1
+
+
+def test_what_a_site_leaves_open_is_asked_of_the_costs() -> None:
+    asked = profile.Profile(Site(gpus=0), OFFER.partitions["cpu"]).training
+    names = {"attempt": 1, "wildcards": SimpleNamespace(pack="0" * 16)}
+    assert (eval(asked["runtime"], names), eval(asked["mem_mb"], names)) == (10, 2000)
+    assert set(asked) == {"runtime", "mem_mb"}
