@@ -22,15 +22,17 @@ pytestmark = [pytest.mark.workflow, pytest.mark.slow, pytest.mark.timeout(900)]
 STUDY: dict[str, Any] = {
     "title": "Eight packs of some seconds each",
     "defaults": {
-        "dataset": {"name": "digits", "train_size": 40, "test_size": 20},
-        "model": {"name": "mlp", "hidden": [4]},
+        "dataset": {"name": "digits", "train_size": 1000, "test_size": 20},
+        "model": {"name": "mlp", "hidden": [256, 256]},
         "loss": "mse",
         "optimizer": "gd",
-        "budget": {"steps": 20_000},
+        "budget": {"steps": 300},
     },
     "grid": [{"lr": [0.1, 0.2], "seed": [0, 1, 2, 3]}],
-    "observe": {"losses": {"every": 500}},
+    "observe": {"losses": {"every": 50}},
 }
+"""Each run is planned with over half of the shortest pack, so that each is a pack; it takes a fifth of that."""
+
 PACKS = 8
 
 
@@ -140,7 +142,7 @@ def test_disturbed_jobs_and_a_killed_head_leave_the_same_bytes(finished: Login, 
         assert f"process {head.pid} on" in refused.stderr
         head.kill()
         head.wait()
-    slurm.ask("scontrol", "update", f"nodename={nodes[lost]}", "state=resume")
+    wait_until(lambda: "down" not in slurm.node_states()[nodes[lost]], 60, "the node to return")
     assert slurm.detail(first[surviving])["JobState"] == "RUNNING"
     with project.head() as head:
         waiting = "is being trained by"
