@@ -51,6 +51,11 @@ class Login(Project):
             started.kill()
             started.wait()
 
+    def head_as_job(self) -> str:
+        """Snakemake on the cluster as a job of its own; the id of that job."""
+        wish = ["--parsable", "--mem=1000", f"--chdir={self.folder}", "--output=head.log", "--open-mode=append"]
+        return self.run("sbatch", *wish, "--wrap=snakemake --profile slurm").stdout.strip()
+
     def finish(self, *words: str) -> str:
         """Runs Snakemake on the cluster to its end, which must be good; what it printed."""
         done = self.run("snakemake", "--profile", "slurm", *words)

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import socket
 import stat
 import subprocess
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 NODES = ("node1", "node2", "node3", "node4")
@@ -41,7 +42,7 @@ StateSaveLocation={folder}/state
 SlurmdSpoolDir={folder}/spool.%n
 MpiDefault=none
 SwitchType=switch/none
-ProctrackType=proctrack/linuxproc
+ProctrackType=proctrack/pgid
 TaskPlugin=task/none
 SlurmdParameters=config_overrides
 SelectType=select/cons_tres
@@ -159,6 +160,7 @@ def cluster() -> Iterator[Cluster]:
         folder.chmod(0o755)
         _configure(folder)
         made = Cluster(folder)
+        stack.callback(_end_what_jobs_left, made)
         start = _starter(stack, made)
         start("munged", "--foreground", "--force", *_munge_options(folder))
         wait_until((folder / "munge.socket").exists, 20, "munge")
@@ -196,6 +198,15 @@ def _end(process: subprocess.Popen[bytes]) -> None:
     except subprocess.TimeoutExpired:
         process.kill()
         process.wait()
+
+
+def _end_what_jobs_left(made: Cluster) -> None:
+    """Without cgroups, a process that left its job's group outlives it; all of them have this cluster in their PATH."""
+    mark = f"PATH={made.path}{os.pathsep}".encode()
+    for process in Path("/proc").glob("[0-9]*"):
+        with suppress(OSError):
+            if any(entry.startswith(mark) for entry in (process / "environ").read_bytes().split(b"\0")):
+                os.kill(int(process.name), signal.SIGKILL)
 
 
 def _munge_options(folder: Path) -> list[str]:

@@ -144,11 +144,12 @@ def test_disturbed_jobs_and_a_killed_head_leave_the_same_bytes(finished: Login, 
         head.wait()
     wait_until(lambda: "down" not in slurm.node_states()[nodes[lost]], 60, "the node to return")
     assert slurm.detail(first[surviving])["JobState"] == "RUNNING"
-    with project.head() as head:
-        waiting = "is being trained by"
-        wait_until(lambda: waiting in training_log(project, surviving), 120, "the survivor to be waited for")
-        os.kill(told[surviving].pid, signal.SIGCONT)
-        assert head.wait(300) == 0, (project.folder / "head.log").read_text()
+    head_job = project.head_as_job()
+    waiting = "is being trained by"
+    wait_until(lambda: waiting in training_log(project, surviving), 120, "the survivor to be waited for")
+    os.kill(told[surviving].pid, signal.SIGCONT)
+    wait_until(lambda: slurm.detail(head_job)["JobState"] not in ("PENDING", "RUNNING", "COMPLETING"), 300, "the head")
+    assert slurm.detail(head_job)["JobState"] == "COMPLETED", (project.folder / "head.log").read_text()
     assert slurm.detail(first[limited])["JobState"] == "TIMEOUT"
     assert slurm.detail(first[cancelled])["JobState"] == "CANCELLED"
     assert slurm.detail(first[surviving])["JobState"] == "COMPLETED"
