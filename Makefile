@@ -11,11 +11,11 @@ BIN := .venv/bin
 WITH_BIN = PATH="$(CURDIR)/$(BIN):$$PATH"
 
 .DEFAULT_GOAL := help
-.PHONY: help run test lint lock pictures clean
+.PHONY: help run test cluster cluster-long lint lock pictures clean
 
 help: ## show this
 	@echo 'Usage: make TARGET [VARIABLE=value ...]'
-	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  \1\t\2/p' Makefile | expand -t 12
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  \1\t\2/p' Makefile | expand -t 12
 	@echo 'Variables:'
 	@sed -n 's/^#   \([A-Z_][A-Z_]*\)  *\(.*\)/  \1\t\2/p; s/^# \{19,\}\(.*\)/\t\1/p' envs/build | expand -t 18
 	@printf '  CORES\tcores a sweep may use; default: all\n  SNAKEMAKE_FLAGS, PYTEST_FLAGS   handed on as they are\n' | expand -t 18
@@ -27,6 +27,14 @@ run: ## run the configured studies, then show their claims and figures
 
 test: lint ## check everything: lint, then the tests
 	$(WITH_BIN) $(BIN)/pytest $(PYTEST_FLAGS)
+
+cluster: ## the tests on a SLURM that they start themselves; needs root once, on Debian
+	@envs/build dev
+	$(WITH_BIN) $(BIN)/pytest tests/cluster $(PYTEST_FLAGS)
+
+cluster-long: ## the same with a pack of ten minutes that is preempted twice
+	@envs/build dev
+	$(WITH_BIN) $(BIN)/pytest tests/cluster/preemption.py $(PYTEST_FLAGS)
 
 lint: ## check style, types and rules only
 	@envs/build dev

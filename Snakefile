@@ -2,7 +2,9 @@
 
 from snakemake.exceptions import WorkflowError
 
+from stepscape.cluster import jobs
 from stepscape.errors import StepscapeError
+from stepscape.store.head import take_head
 from stepscape.store.receipts import data_before, keep_up, packs_before
 from stepscape.study import fingerprint
 from stepscape.study.config import load_plan, make_config
@@ -23,6 +25,15 @@ if workflow.is_main_process:
     from stepscape import progress
 
     progress.announce(progress.expect(plan, paths, keep_up(plan, paths)))
+    jobs.announce(plan, paths)
+
+
+onstart:
+    if not workflow.execution_settings.lock:
+        try:
+            take_head(paths)
+        except StepscapeError as error:
+            raise WorkflowError(str(error)) from None
 
 
 wildcard_constraints:

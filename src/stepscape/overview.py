@@ -4,23 +4,27 @@ from __future__ import annotations
 
 import dataclasses
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from rich.console import Console
 from rich.table import Table
 
+from stepscape.cluster.site import read_site
 from stepscape.datasets._root import use_data_root
+from stepscape.errors import counted
 from stepscape.progress.course import duration
 from stepscape.registry import members, settings
+from stepscape.store.costs import Costs, learn
 from stepscape.store.files import read_json
+from stepscape.store.head import read_head
 from stepscape.store.livelog import Progress, read_live
-from stepscape.store.owners import read_owners, seems_alive
+from stepscape.store.owners import Owner, read_owners, seems_alive
 from stepscape.store.receipts import existing_runs, known
 from stepscape.study.config import load_plan, read_config
 from stepscape.study.paths import Paths
-from stepscape.study.plan import Plan, cost
+from stepscape.study.plan import Plan
 from stepscape.study.reference import default_text
 from stepscape.study.run import describe_run
 from stepscape.study.spec import Study
@@ -31,7 +35,7 @@ _VERDICTS = {"supported": "green", "not_supported": "red", "undecided": "yellow"
 def show_plan(names: Sequence[str], results: str | None) -> int:
     """Prints what the selected studies are made of and what would be trained."""
     plan, paths = _selected(names, results)
-    existing = existing_runs(paths)
+    existing, costs = existing_runs(paths), learn(plan, paths)
     table = Table(box=None, pad_edge=False)
     for column in ("study", "runs", "exist", "to train", "packs", "about"):
         table.add_column(column, justify="left" if column == "study" else "right")
@@ -39,15 +43,28 @@ def show_plan(names: Sequence[str], results: str | None) -> int:
         missing = [run for run in study.runs if run.id not in existing]
         packs = [pack for pack in plan.packs_of(study) if any(run.id not in existing for run in pack.runs)]
         counts = (len(study.runs), len(study.runs) - len(missing), len(missing), len(packs))
-        work = f"{duration(sum(map(cost, missing)))} on one core" if missing else ""
+        work = duration(costs.seconds(missing)) if missing else ""
         table.add_row(study.name, *map(str, counts), work)
     console = _console()
     console.print(table)
+    for line in _cost_lines(costs, costs.seconds(run for run in plan.runs.values() if run.id not in existing)):
+        console.print(line)
     for study in plan.studies:
         started = Counter("other runs" if run.parent else "files" for run in study.runs if run.start)
         for source, count in sorted(started.items()):
             console.print(f"{study.name}: {count} of its runs start from {source}")
     return 0
+
+
+def _cost_lines(costs: Costs, to_train: float) -> Iterator[str]:
+    """What the estimates rest on, and what they come to on a cluster."""
+    if costs.is_learned:
+        times = f"{costs.ratio:.2g} times as much as the {duration(costs.planned)} planned"
+        yield f"finished runs took {duration(costs.taken)}, {times}; estimates follow them"
+    gpus = read_site().gpus if read_config().device != "cpu" else 0
+    if gpus and to_train:
+        hours = to_train * gpus / 3600
+        yield f"with `--profile slurm`: {f'about {hours:,.1f}' if hours >= 0.1 else 'less than 0.1'} GPU hours"
 
 
 def show_selftest(names: Sequence[str], device: str) -> int:
@@ -90,10 +107,10 @@ def show_status(names: Sequence[str], results: str | None) -> int:
     """Prints how far the selected studies are, their verdicts, and where their figures lie."""
     plan, paths = _selected(names, results)
     console = _console()
-    existing = existing_runs(paths)
+    existing, costs = existing_runs(paths), learn(plan, paths)
     for study in plan.studies:
         console.print(f"[bold]{study.title}[/bold] ({study.name})", highlight=False)
-        console.print(_progress_line(study, plan, paths, existing), highlight=False)
+        console.print(_progress_line(study, plan, paths, existing, costs), highlight=False)
         claims = read_json(paths.claims(study.name))
         if claims:
             console.print(_verdict_table(claims["claims"]))
@@ -107,7 +124,22 @@ def show_status(names: Sequence[str], results: str | None) -> int:
     running = _running(paths)
     if running:
         console.print(_running_table(running, plan))
+    head = read_head(paths)
+    if head:
+        console.print(_head_line(head, plan, existing, costs, {told.pack for told in running}))
     return 0
+
+
+def _head_line(head: Owner, plan: Plan, existing: set[str], costs: Costs, training: Collection[str]) -> str:
+    """What the head still has to see done: packs that no process trains wait for a node, or for other packs."""
+    missing = {pack.id: [run for run in pack.runs if run.id not in existing] for pack in plan.packs}
+    left = [pack for pack, runs in missing.items() if runs]
+    queued = sum(pack not in training for pack in left)
+    words = f"{head.words} submits jobs: {counted(len(left) - queued, 'pack')} in training, {queued} queued"
+    if not left or queued == len(left):
+        return words
+    work = costs.seconds(run for runs in missing.values() for run in runs)
+    return f"{words}, about {duration(work / (len(left) - queued))} left at this pace"
 
 
 def _selected(names: Sequence[str], results: str | None) -> tuple[Plan, Paths]:
@@ -121,7 +153,7 @@ def _console() -> Console:
     return console if console.is_terminal else Console(highlight=False, width=max(console.width, 120))
 
 
-def _progress_line(study: Study, plan: Plan, paths: Paths, existing: set[str]) -> str:
+def _progress_line(study: Study, plan: Plan, paths: Paths, existing: set[str], costs: Costs) -> str:
     ids = [run.id for run in study.runs]
     missing = [run for run in study.runs if run.id not in existing]
     told = known(paths, set(ids))
@@ -132,7 +164,7 @@ def _progress_line(study: Study, plan: Plan, paths: Paths, existing: set[str]) -
     if failed:
         parts.append(f"{len(failed)} failed")
     if missing:
-        parts.append(f"about {duration(sum(map(cost, missing)))} on one core to go")
+        parts.append(f"about {duration(costs.seconds(missing))} of training to go")
     return ", ".join(parts)
 
 
@@ -144,7 +176,7 @@ def _failures(paths: Paths, pack_id: str) -> list[Mapping[str, Any]]:
 def _running(paths: Paths) -> list[Progress]:
     """How far the packs are that are trained now: by their leases, or where there is none by a recent log."""
     owners = {owner.pack: owner for owner in read_owners(paths)}
-    alive = {pack: owner for pack, owner in owners.items() if seems_alive(paths, owner)}
+    alive = {pack: owner for pack, owner in owners.items() if seems_alive(paths.lease(owner.pack), owner)}
     logs = {progress.pack: progress for progress in read_live(paths)}
     found = [log for pack, log in logs.items() if pack in alive or (pack not in owners and log.is_recent)]
     unlogged = [owner for pack, owner in alive.items() if pack not in logs]

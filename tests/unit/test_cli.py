@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,9 @@ import yaml
 
 from stepscape.cli import main
 from stepscape.registry import KINDS, members, settings
+from stepscape.store.costs import learn
+from stepscape.store.head import take_head
+from stepscape.store.leases import hold
 from stepscape.study.paths import Paths
 from stepscape.study.plan import make_plan
 from stepscape.study.spec import Study
@@ -52,9 +56,10 @@ def test_plan_counts_and_writes_nothing(study: Study, capsys: pytest.CaptureFixt
     before = tree(Path())
     status, out, err = said(capsys, "plan")
     assert (status, err) == (0, "")
-    header, row = (line.split() for line in out.splitlines())
+    header, row, on_a_cluster = (line.split() for line in out.splitlines())
     assert header == ["study", "runs", "exist", "to", "train", "packs", "about"]
     assert row[:5] == ["small", "6", "0", "6", "1"]
+    assert on_a_cluster[-5:] == ["less", "than", "0.1", "GPU", "hours"]
     assert tree(Path()) == before
     assert said(capsys, "plan", "small")[1] == out
 
@@ -202,3 +207,32 @@ def test_status_survives_damaged_verdicts(study: Study, content: str, capsys: py
 def test_no_words_are_an_error_and_the_version_is_told(capsys: pytest.CaptureFixture[str]) -> None:
     assert said(capsys)[0] == 2
     assert said(capsys, "--version")[1].startswith("stepscape ")
+
+
+def test_plan_says_how_far_off_the_formula_was_and_what_a_cluster_is_asked_for(
+    study: Study, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = said(capsys, "plan")[1]
+    assert "GPU hours" in out
+    assert "times as much" not in out, "nothing is known yet"
+    Path("config/site.yaml").write_text("gpus: 0\n")
+    assert "GPU hours" not in said(capsys, "plan")[1]
+    plan, paths = make_plan([study]), Paths(Path("out"))
+    train_plan(plan, paths)
+    assert f"{learn(plan, paths).ratio:.2g} times as much" in said(capsys, "plan")[1]
+    Path("config/site.yaml").write_text("gpus: lots\n")
+    status, _, err = said(capsys, "plan")
+    assert status == 1
+    assert "config/site.yaml: 1 mistake" in err
+
+
+def test_status_tells_of_a_head_what_it_waits_for(study: Study, capsys: pytest.CaptureFixture[str]) -> None:
+    paths, (pack,) = Paths(Path("out")), make_plan([study]).packs
+    head = take_head(paths)
+    out = said(capsys, "status")[1]
+    assert f"process {os.getpid()} on" in out
+    assert "0 packs in training, 1 queued" in out
+    with hold(paths, pack.id, [run.id for run in pack.runs]):
+        assert "1 pack in training, 0 queued, about" in said(capsys, "status")[1]
+    head.release()
+    assert "submits jobs" not in said(capsys, "status")[1]

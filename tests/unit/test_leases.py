@@ -122,11 +122,11 @@ def test_a_lease_says_who_holds_what_and_is_gone_afterwards(paths: Paths) -> Non
         assert owner
         assert (owner.pack, owner.runs, owner.pid) == (PACK, ("x", "y"), os.getpid())
         assert owner.stamp >= before
-        assert seems_alive(paths, owner)
+        assert seems_alive(paths.lease(owner.pack), owner)
         assert not lease.lost
         assert left_behind(paths) == [f"{PACK}.json"]
     assert left_behind(paths) == []
-    assert not seems_alive(paths, owner)
+    assert not seems_alive(paths.lease(owner.pack), owner)
 
 
 def test_an_exception_gives_it_back(paths: Paths) -> None:
@@ -372,7 +372,7 @@ def test_a_beat_never_touches_another_owner(paths: Paths) -> None:
     with hold(paths, PACK, [], every=NEVER) as lease:
         _taken_over(paths, lease)
         before = paths.lease(PACK).read_bytes()
-        lease._beat()
+        lease._heart.beat()
         assert paths.lease(PACK).read_bytes() == before
     assert paths.lease(PACK).read_bytes() == before
 
@@ -381,10 +381,10 @@ def test_an_old_lease_seems_dead_at_one_look(paths: Paths) -> None:
     path = forge(paths, PACK, [])
     owner = read_owner(path)
     assert owner
-    assert seems_alive(paths, owner)
+    assert seems_alive(paths.lease(owner.pack), owner)
     then = time.time() - 2 * STALE_AFTER
     os.utime(path, (then, then))
-    assert not seems_alive(paths, owner)
+    assert not seems_alive(paths.lease(owner.pack), owner)
 
 
 def test_a_lease_is_json(paths: Paths) -> None:

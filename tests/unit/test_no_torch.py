@@ -34,7 +34,7 @@ def test_the_block_blocks() -> None:
 
 
 def test_every_member_and_all_that_plans_imports_without_them() -> None:
-    modules = modules_of("study", *KINDS.values())
+    modules = modules_of("study", "cluster", *KINDS.values())
     assert len(modules) > 30
     imports = "".join(f"import {module.removesuffix('.__init__')}\n" for module in modules)
     assert run_python(f"{BLOCK}{imports}print('fine')") == "fine\n"

@@ -9,7 +9,7 @@ import shutil
 import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import xarray as xr
@@ -269,11 +269,13 @@ def _write_table(ds: xr.Dataset, path: Path) -> None:
     write_atomically(path, text.getvalue().encode())
 
 
-def open_study(path: Path | str) -> xr.Dataset:
+def open_study(path: Path | str, chunks: dict[str, int] | Literal["auto"] | None = None) -> xr.Dataset:
     """Opens the dataset of a study; values are read when they are used.
 
     Args:
         path: the study's folder under `results/studies`, or the `dataset.zarr` in it.
+        chunks: None for arrays that are read whole; else dask's, of which a cluster computes as many at once as it has
+            workers: entries along each dimension, `{}` for as they are stored, `auto` for as many as dask thinks good.
 
     Returns:
         The dataset: dimensions `run`, `step`, `<observable>_measurement`, `eigenvalue`.
@@ -287,4 +289,4 @@ def open_study(path: Path | str) -> xr.Dataset:
         raise StepscapeError(
             f"{store}: no complete dataset; `snakemake` makes it, `stepscape status` says what is missing"
         )
-    return xr.open_zarr(store, chunks=None, consolidated=False)
+    return xr.open_zarr(store, chunks=chunks, consolidated=False)

@@ -7,34 +7,25 @@ give the same bytes; so nothing here may fail a job.
 
 from __future__ import annotations
 
-import math
-import os
-import socket
 import sys
-import threading
 import time
-import uuid
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import replace
 
 from stepscape.store.owners import (
+    EVERY,
     STALE_AFTER,
+    Heart,
     Owner,
     Watch,
-    machine,
     publish,
     read_owner,
     read_owners,
     remove,
-    rewrite,
-    started_at,
+    this_process,
 )
 from stepscape.study.paths import Paths
 from stepscape.study.run import Run
-
-EVERY = 5.0
-"""Seconds between two beats."""
 
 _POLL = 1.0
 
@@ -51,8 +42,7 @@ class Lease:
         self._poll = min(every, _POLL)
         self._watch = Watch(stale_after)
         self._owner: Owner | None = None
-        self._ended = threading.Event()
-        self._heart: threading.Thread | None = None
+        self._heart: Heart | None = None
 
     @property
     def lost(self) -> bool:
@@ -127,9 +117,7 @@ class Lease:
                 flush=True,
             )
         else:
-            self._ended = threading.Event()
-            self._heart = threading.Thread(target=self._beat_on, args=(self._ended,), daemon=True)
-            self._heart.start()
+            self._heart = Heart(self._path, self._owner, self._every)
 
     def _taken(self) -> Owner:
         told = False
@@ -146,17 +134,7 @@ class Lease:
             time.sleep(self._poll)
 
     def _own(self) -> Owner:
-        latest = max((owner.stamp for owner in read_owners(self._paths)), default=0.0)
-        return Owner(
-            pack=self._pack,
-            runs=self._run_ids,
-            host=socket.gethostname(),
-            machine=machine(),
-            pid=os.getpid(),
-            started=started_at(os.getpid()),
-            token=uuid.uuid4().hex,
-            stamp=max(time.time(), math.nextafter(latest, math.inf)),
-        )
+        return this_process(self._pack, self._run_ids, after=read_owners(self._paths))
 
     def _is_over(self, holder: Owner | None) -> bool:
         if holder:
@@ -169,20 +147,9 @@ class Lease:
     def _token(self) -> str:
         return self._owner.token if self._owner else ""
 
-    def _beat_on(self, ended: threading.Event) -> None:
-        while not ended.wait(self._every):
-            with suppress(OSError, ValueError):
-                self._beat()
-
-    def _beat(self) -> None:
-        assert self._owner
-        self._owner = replace(self._owner, beat=self._owner.beat + 1)
-        rewrite(self._path, self._owner)
-
     def _stop_heart(self) -> None:
-        self._ended.set()
         if self._heart:
-            self._heart.join()
+            self._heart.stop()
 
     def release(self) -> None:
         """Gives the pack back; afterwards its file is gone, unless another process holds the pack by now."""

@@ -6,16 +6,23 @@ A file appears by a hard link, complete or not at all, which holds on NFS too; i
 from __future__ import annotations
 
 import json
+import math
 import os
+import socket
+import threading
 import time
 import uuid
+from collections.abc import Iterable
 from contextlib import suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from stepscape.store.files import read_json
 from stepscape.study.paths import Paths
+
+EVERY = 5.0
+"""Seconds between two beats."""
 
 STALE_AFTER = 60.0
 """Seconds without a beat after which an owner counts as dead."""
@@ -70,6 +77,21 @@ class Owner:
         return bool(self.machine) and self.machine == machine() and started_at(self.pid) != self.started
 
 
+def this_process(pack: str, runs: Iterable[str], after: Iterable[Owner] = ()) -> Owner:
+    """This process as the owner of a pack, by a lease that is younger than those of `after`."""
+    latest = max((owner.stamp for owner in after), default=0.0)
+    return Owner(
+        pack=pack,
+        runs=tuple(runs),
+        host=socket.gethostname(),
+        machine=machine(),
+        pid=os.getpid(),
+        started=started_at(os.getpid()),
+        token=uuid.uuid4().hex,
+        stamp=max(time.time(), math.nextafter(latest, math.inf)),
+    )
+
+
 def read_owner(path: Path) -> Owner | None:
     """The owner that a file names; None where there is none, or it is damaged."""
     return _decoded(read_json(path))
@@ -88,10 +110,10 @@ def read_owners(paths: Paths) -> list[Owner]:
     return [owner for owner in found if owner]
 
 
-def seems_alive(paths: Paths, owner: Owner) -> bool:
-    """Whether the owner lives, at one look: its process is not known to have ended, and its last beat is recent."""
+def seems_alive(path: Path, owner: Owner) -> bool:
+    """Whether the owner in a file lives, at one look: it is not known to have ended, and its last beat is recent."""
     with suppress(OSError):
-        return not owner.is_dead() and time.time() - paths.lease(owner.pack).stat().st_mtime < STALE_AFTER
+        return not owner.is_dead() and time.time() - path.stat().st_mtime < STALE_AFTER
     return False
 
 
@@ -164,6 +186,31 @@ def rewrite(path: Path, owner: Owner) -> None:
                 file.write(owner.encoded())
     except FileNotFoundError:
         publish(path, owner)
+
+
+class Heart:
+    """A thread that counts in the file of an owner for as long as that holds it."""
+
+    def __init__(self, path: Path, owner: Owner, every: float) -> None:
+        self._path, self._owner, self._every = path, owner, every
+        self._ended = threading.Event()
+        self._thread = threading.Thread(target=self._beat_on, daemon=True)
+        self._thread.start()
+
+    def _beat_on(self) -> None:
+        while not self._ended.wait(self._every):
+            with suppress(OSError, ValueError):
+                self.beat()
+
+    def beat(self) -> None:
+        """Counts once."""
+        self._owner = replace(self._owner, beat=self._owner.beat + 1)
+        rewrite(self._path, self._owner)
+
+    def stop(self) -> None:
+        """Beats no more; the file stays."""
+        self._ended.set()
+        self._thread.join()
 
 
 def machine() -> str:

@@ -86,6 +86,11 @@ class Paths:
         """Leases of the packs that are being trained."""
         return self.root / "leases"
 
+    @property
+    def head(self) -> Path:
+        """Which process submits jobs to a cluster now."""
+        return self.root / "head.json"
+
     def live(self, pack: str) -> Path:
         """How far the training of a pack is; gone when its receipt is there."""
         return self.live_logs / f"{pack}.jsonl"

@@ -137,9 +137,13 @@ def _halve(line: _Line, target: float) -> list[_Line]:
 
 def _address(run: Run) -> int:
     """Where a run lies: a hash of what it shares with its lanes, one of all but seed and start, and its identity."""
-    lanes = _shape(run.model, run.dataset, run.batch, run.dtype, run.optimizer.name)
     seeds = digest(canonical_json({key: held for key, held in run.spec.items() if key not in ("seed", "start")}))
-    return int(lanes + seeds + run.id, 16)
+    return int(alike(run) + seeds + run.id, 16)
+
+
+def alike(run: Run) -> str:
+    """A hash of what runs share that may be trained together as lanes."""
+    return _shape(run.model, run.dataset, run.batch, run.dtype, run.optimizer.name)
 
 
 @cache

@@ -11,6 +11,7 @@ from typing import Annotated, Any
 from pydantic import TypeAdapter
 from pydantic.fields import FieldInfo
 
+from stepscape.cluster.site import Site
 from stepscape.errors import StepscapeError
 from stepscape.observables import Observable
 from stepscape.registry import KINDS, Member, default, own_members, settings
@@ -155,6 +156,9 @@ def key_reference() -> str:
         "`config/config.yaml` holds the choices of this checkout, `config/studies/` one study a file.",
         "## config.yaml",
         _table(Config),
+        "## site.yaml",
+        "`config/site.yaml` says what jobs ask of the cluster under `snakemake --profile slurm` (docs/cluster.md).",
+        _table(Site),
         "## A study",
         _table(StudyFile),
         "A block of `grid` gives keys of a run. A list is an axis, and the block is the product of its axes; a list "

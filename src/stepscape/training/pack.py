@@ -12,6 +12,7 @@ from datetime import UTC, datetime
 from functools import cache
 from importlib.metadata import version
 from pathlib import Path
+from resource import RUSAGE_SELF, getrusage
 from typing import Any
 
 import numpy as np
@@ -225,6 +226,7 @@ def _said(path: Path, record: Record, seconds: float) -> dict[str, Any]:
         "status": record.status,
         "updates": record.updates,
         "seconds": round(seconds, 3),
+        "mem_mb": round(getrusage(RUSAGE_SELF).ru_maxrss / 1024),
         "finished": datetime.now(UTC).isoformat(timespec="seconds"),
         "host": socket.gethostname(),
         "versions": _versions(),
