@@ -37,7 +37,8 @@ def preempt(slurm: Cluster, victim: str) -> None:
     node = slurm.detail(victim)["NodeList"]
     wish = ["--partition=urgent", f"--nodelist={node}", "--exclusive", "--output=/dev/null", "--wrap=sleep 5"]
     slurm.ask("sbatch", *wish)
-    wait_until(lambda: slurm.detail(victim)["JobState"] == "PREEMPTED", 120, "the job to be preempted")
+    wait_until(lambda: slurm.detail(victim)["JobState"] not in ("RUNNING", "COMPLETING"), 120, "the job to end")
+    assert slurm.detail(victim)["PreemptTime"] != "None"
 
 
 def test_a_pack_preempted_twice_goes_on_where_it_was(slurm: Cluster, tmp_path: Path) -> None:
