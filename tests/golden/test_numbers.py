@@ -100,6 +100,8 @@ OBSERVED = {
     "hessian_diagonal": {"at": [20], "probes": 2},
     "tangent_kernel": {"at": [20], "samples": 3, "k": 2},
     "feature_kernel": {"at": [20], "samples": 3, "k": 2},
+    "layer_singular_values": {"at": [20], "k": 1},
+    "layer_blocks": {"at": [20], "tol": 1e-10},
     "parameters": {"at": [20]},
 }
 
@@ -125,6 +127,7 @@ def numbers(case: dict[str, Any]) -> dict[str, Any]:
     kept += ("hessian_trace", "hessian_frobenius", "density_node", "density_weight")
     kept += ("distance", "noise_scale", "gauss_newton_eigenvalue")
     kept += ("tangent_kernel_eigenvalue", "tangent_kernel_alignment", "feature_kernel_eigenvalue")
+    kept += ("layer_singular_value", "layer_block_eigenvalue")
     if case["model"]["name"] != "linear":  # its eigenvalues repeat, and rounding chooses among their eigenvectors
         kept += ("residual_hessian_eigenvalue",)  # of a linear one, it is rounding
         kept += ("subspace_eigenvalue", "subspace_reference_overlap", "subspace_null", "gradient_share")

@@ -211,3 +211,23 @@ def test_the_observables_record_what_the_functions_return() -> None:
     np.testing.assert_allclose(
         record.values["density_node"][0][:, :2], np.tile(torch.linalg.eigvalsh(hessian).flip(0)[:2], (4, 1)), rtol=1e-5
     )
+
+
+def test_layers_have_the_singular_values_and_blocks_of_the_dense_matrices() -> None:
+    observed = {
+        "layer_singular_values": {"at": [4], "k": 4},
+        "layer_blocks": {"at": [4], "tol": 1e-6},
+        "parameters": {"at": [4]},
+    }
+    run = make_run(SMALL_DIGITS, dtype="float64", model={"name": "mlp", "hidden": [3]}, observe=observed)
+    record, problem = train(run), Problem(run, CPU)
+    theta = torch.from_numpy(record.values["parameters"][0])
+    hessian = dense_hessian(problem.loss_on(problem.train), theta)
+    places = [(slice(0, 192), (3, 64)), (slice(195, 225), (10, 3))]
+    values = record.values["layer_singular_value"][0]
+    assert values.shape == (2, 4)
+    for row, (place, shape) in zip(values, places, strict=True):
+        np.testing.assert_allclose(row[:3], torch.linalg.svdvals(theta[place].view(shape)), rtol=1e-12)
+        assert np.isnan(row[3])
+    tops = [torch.linalg.eigvalsh(hessian[place, place])[-1].item() for place, _ in places]
+    np.testing.assert_allclose(record.values["layer_block_eigenvalue"][0], tops, rtol=1e-8)

@@ -122,6 +122,8 @@ EVERYTHING = {
     "hessian_diagonal": {"at": [3], "probes": 2},
     "tangent_kernel": {"at": [3], "samples": 3},
     "feature_kernel": {"at": [3]},
+    "layer_singular_values": {"at": [3]},
+    "layer_blocks": {"at": [3]},
     "parameters": {"at": [12]},
 }
 
