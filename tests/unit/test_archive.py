@@ -224,13 +224,26 @@ def swap_claims(study: Study, paths: Paths) -> Path:
     return paths.claims("small")
 
 
+def damage_dataset(study: Study, paths: Paths) -> Path:
+    chunk = next(path for path in (paths.dataset("small") / "train_loss").rglob("c/*/*") if path.is_file())
+    chunk.write_bytes(chunk.read_bytes()[:-1])
+    return paths.dataset("small")
+
+
+def spoil_marker(study: Study, paths: Paths) -> Path:
+    paths.dataset_marker("small").write_text("{")
+    return paths.dataset("small")
+
+
 def older_dataset(study: Study, paths: Paths) -> Path:
     marker = paths.dataset_marker("small")
     marker.write_text(marker.read_text().replace('"run_files_sha256": "', '"run_files_sha256": "0'))
     return paths.dataset("small")
 
 
-@pytest.mark.parametrize("harm", [lose_run, damage_run, lose_figure, add_run, swap_claims, older_dataset])
+@pytest.mark.parametrize(
+    "harm", [lose_run, damage_run, lose_figure, add_run, swap_claims, damage_dataset, spoil_marker, older_dataset]
+)
 def test_what_is_missing_or_out_of_date_is_named(
     harm: Callable[[Study, Paths], Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -138,7 +138,8 @@ class Bag:
 
 
 def _told(error: BaseException) -> str:
-    return str(error.args[0]) if error.args else type(error).__name__
+    said = error.strerror if isinstance(error, OSError) else next(iter(error.args), "")
+    return str(said or type(error).__name__)
 
 
 @contextmanager

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import hashlib
+import io
 import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -15,7 +16,8 @@ from stepscape.archive import crate
 from stepscape.archive.bag import is_portable, write_bag
 from stepscape.archive.provenance import Checkout
 from stepscape.errors import StepscapeError, counted
-from stepscape.store.files import read_json, replacing
+from stepscape.store.files import replacing
+from stepscape.store.verify import dataset_faults, file_fault
 from stepscape.study.companions import study_files
 from stepscape.study.paths import Paths
 from stepscape.study.spec import Study
@@ -73,7 +75,7 @@ def archive_study(study: Study, paths: Paths, output: Path | None = None, checko
     checkout = checkout or Checkout()
     output = output or paths.archive(study.name)
     results = _results(study, paths)
-    _check_present(study, results)
+    _check_present(study, paths, results)
     parts = _around(study, checkout) | results
     payload = {name: part.content for name, part in parts.items()}
     payload[crate.NAME] = crate.crate(study, checkout, _described(parts), _described(results))
@@ -86,7 +88,7 @@ def archive_study(study: Study, paths: Paths, output: Path | None = None, checko
     try:
         with replacing(output) as file:
             sums = write_bag(file, study.name, payload, info)
-            _check_agreement(study, paths, sums)
+            _check_agreement(study, paths, payload, sums)
     except OSError as error:
         raise StepscapeError(f"{error.filename or output}: {(error.strerror or str(error)).lower()}") from None
     return output
@@ -97,15 +99,25 @@ def _results(study: Study, paths: Paths) -> dict[str, _Part]:
     dataset = paths.dataset(study.name)
     inside = [path.relative_to(dataset) for path in sorted(dataset.rglob("*")) if path.is_file()]
     files |= {RESULTS.dataset(study.name) / path: dataset / path for path in inside}
-    parts = {path.as_posix(): _Part(file) for path, file in files.items()}
-    single = {RESULTS.table(study.name): (paths.table(study.name), "one row a run")}
+    parts = {_name(path): _Part(file) for path, file in files.items()}
+    parts[_name(RESULTS.dataset_marker(study.name))] = _Part(_held(paths.dataset_marker(study.name)))
+    parts[_name(RESULTS.table(study.name))] = _Part(_held(paths.table(study.name)), "one row a run")
     if study.claims:
-        single[RESULTS.claims(study.name)] = (paths.claims(study.name), "verdicts")
+        parts[_name(RESULTS.claims(study.name))] = _Part(_held(paths.claims(study.name)), "verdicts")
     for figure in study.figures:
         for ending in ("svg", "png"):
             file = paths.figure(study.name, figure.id, ending)
-            single[RESULTS.figure(study.name, figure.id, ending)] = (file, f"figure {figure.id}")
-    return parts | {path.as_posix(): _Part(file, words) for path, (file, words) in single.items()}
+            parts[_name(RESULTS.figure(study.name, figure.id, ending))] = _Part(file, f"figure {figure.id}")
+    return parts
+
+
+def _name(path: Path) -> str:
+    return path.as_posix()
+
+
+def _held(path: Path) -> Path | bytes:
+    """What a file holds now, for those that are looked into: what is archived is what was looked at."""
+    return path.read_bytes() if path.is_file() else path
 
 
 def _around(study: Study, checkout: Checkout) -> dict[str, _Part]:
@@ -142,45 +154,53 @@ def _described(parts: Mapping[str, _Part]) -> dict[str, tuple[str, str]]:
 # ------------------------------------------------------------------------------------------------- what must be so
 
 
-def _check_present(study: Study, results: Mapping[str, _Part]) -> None:
-    marker = RESULTS.dataset_marker(study.name).as_posix()
-    missing = [
-        str(part.content) for part in results.values() if isinstance(part.content, Path) and not part.content.is_file()
-    ]
-    missing += [] if marker in results else [f"the dataset of {study.name}"]
+def _check_present(study: Study, paths: Paths, results: Mapping[str, _Part]) -> None:
+    files = [part.content for part in results.values() if isinstance(part.content, Path)]
+    missing = [str(file) for file in files if not file.is_file()]
     if missing:
-        raise StepscapeError(
-            f"{study.path}: {counted(len(missing), 'file')} of its results missing\n{_shown(missing)}\n{_REMEDY}"
-        )
+        heading = f"{study.path}: {counted(len(missing), 'file')} of its results missing"
+        raise StepscapeError(f"{heading}\n{_shown(missing)}\n{_REMEDY}")
+    if damaged := list(dataset_faults(paths.dataset(study.name))):
+        raise StepscapeError("\n".join(damaged))
 
 
-def _check_agreement(study: Study, paths: Paths, sums: Mapping[str, str]) -> None:
+def _check_agreement(study: Study, paths: Paths, payload: Mapping[str, Path | bytes], sums: Mapping[str, str]) -> None:
     """That dataset, table and verdicts are of the run files that were archived, and of this study."""
-    table, marker = paths.table(study.name), paths.dataset_marker(study.name)
-    rows = [row["run"] for row in read_table(table.read_text())]
+    rows = [row["run"] for row in read_table(_content(payload, RESULTS.table(study.name)))]
     if sorted(rows) != sorted(run.id for run in study.runs):
-        raise StepscapeError(f"{table}: its runs are not those of {study.path}\n{_REMEDY}")
-    contents = hashlib.sha256("\n".join(sums[RESULTS.run(run).as_posix()] for run in rows).encode()).hexdigest()
-    attributes: Any = (read_json(marker) or {}).get("attributes", {})
+        raise StepscapeError(f"{paths.table(study.name)}: its runs are not those of {study.path}\n{_REMEDY}")
+    contents = hashlib.sha256("\n".join(sums[_name(RESULTS.run(run))] for run in rows).encode()).hexdigest()
+    attributes = _fields(_content(payload, RESULTS.dataset_marker(study.name))).get("attributes", {})
     if attributes.get("run_files_sha256") != contents:
         _name_damaged(paths.run(run.id) for run in study.runs)
-        raise StepscapeError(f"{marker.parent}: not made of the run files that are there now\n{_REMEDY}")
-    judged = [claim["id"] for claim in (read_json(paths.claims(study.name)) or {}).get("claims", [])]
-    if study.claims and judged != [entry.id for entry in study.claims]:
+        raise StepscapeError(f"{paths.dataset(study.name)}: not made of the run files that are there now\n{_REMEDY}")
+    claims = _fields(_content(payload, RESULTS.claims(study.name))).get("claims", []) if study.claims else []
+    if [claim["id"] for claim in claims] != [entry.id for entry in study.claims]:
         raise StepscapeError(f"{paths.claims(study.name)}: its claims are not those of {study.path}\n{_REMEDY}")
 
 
-def read_table(text: str) -> list[dict[str, str]]:
+def _content(payload: Mapping[str, Path | bytes], path: Path) -> bytes:
+    content = payload[_name(path)]
+    assert isinstance(content, bytes)
+    return content
+
+
+def read_table(content: bytes) -> list[dict[str, str]]:
     """The rows of a `runs.csv`, one a run."""
-    return list(csv.DictReader(text.splitlines()))
+    return list(csv.DictReader(io.StringIO(content.decode(), newline="")))
+
+
+def _fields(content: bytes) -> dict[str, Any]:
+    try:
+        return dict(json.loads(content))
+    except ValueError:
+        return {}
 
 
 _REMEDY = "Start Snakemake: it makes what is missing or out of date; then archive again."
 
 
 def _name_damaged(files: Iterable[Path]) -> None:
-    from stepscape.store.verify import file_fault
-
     faults = [str(fault) for fault in map(file_fault, files) if fault]
     if faults:
         remedy = "Delete them and start Snakemake: it trains these runs again; then archive again."

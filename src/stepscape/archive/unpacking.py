@@ -39,8 +39,8 @@ def unpack(path: Path, folder: Path) -> list[str]:
         raise StepscapeError("\n".join([*faults, "Nothing was unpacked."]))
     with open_bag(path) as bag:
         wanted = payload(bag, lambda name: name.startswith(("results/", "config/")))
-        _check_target(folder, wanted, bag)
         try:
+            _check_target(folder, wanted, bag)
             written = _write(bag, wanted, folder)
         except OSError as error:
             told = f"{error.filename or folder}: {(error.strerror or str(error)).lower()}"
@@ -110,7 +110,7 @@ def _receipted(bag: Bag, folder: Path) -> list[str]:
 
 def _told(bag: Bag) -> dict[str, Told]:
     """What the archive says of its runs, in terms of receipts."""
-    rows = read_table(bag.read(f"data/{RESULTS.table(bag.name).as_posix()}").decode())
+    rows = read_table(bag.read(f"data/{RESULTS.table(bag.name).as_posix()}"))
     return {
         row["run"]: {
             "sha256": bag.sums[f"data/{RESULTS.run(row['run']).as_posix()}"],

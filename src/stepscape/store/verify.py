@@ -79,7 +79,7 @@ def _check_folder(paths: Paths) -> tuple[int, list[str]]:
     receipts = [receipt for receipt in sorted(paths.packs.glob("*.json")) if read_json(receipt) is None]
     faults += [f"{receipt}: damaged (not JSON)" for receipt in receipts]
     datasets = sorted(paths.root.glob("studies/*/dataset.zarr"))
-    faults += [fault for dataset in datasets for fault in _dataset_faults(dataset)]
+    faults += [fault for dataset in datasets for fault in dataset_faults(dataset)]
     return len(files) + len(datasets), faults
 
 
@@ -94,9 +94,11 @@ def file_fault(path: Path) -> DamagedFileError | None:
     return None
 
 
-def _dataset_faults(path: Path) -> Iterator[str]:
+def dataset_faults(path: Path) -> Iterator[str]:
+    """What is wrong with a study's dataset, as its reader finds it; one variable is in memory at a time."""
     try:
-        open_study(path).load()
+        for name in open_study(path).variables:
+            open_study(path).variables[name].load()
     except (
         StepscapeError,
         ValueError,
