@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from stepscape.cli import main
+from stepscape.store import garbage
 from stepscape.store.collect import collect_study
 from stepscape.store.leases import hold
 from stepscape.store.receipts import keep_up, known
@@ -175,3 +176,15 @@ def test_where_studies_cannot_be_read_nothing_is_removed(spoil: object, capsys: 
     status, gone, said = gc(capsys, "--delete")
     assert (status, gone) == (1, set())
     assert "small" in said
+
+
+def test_what_another_removed_meanwhile(
+    strange: Mapping[str, Path], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    found = list(garbage.garbage(PATHS, garbage.what_is_needed([load_study(STUDIES / "small.yaml")], PATHS)))
+    assert {item.path for item in found} == set(strange.values())
+    monkeypatch.setattr(garbage, "garbage", lambda paths, needed: found)
+    strange["plan"].unlink()
+    status, gone, _ = gc(capsys, "--delete")
+    assert status == 0
+    assert gone == set(strange.values()) - {strange["plan"]}

@@ -71,7 +71,7 @@ def collect_garbage(results: str | None, *, delete: bool) -> int:
     studies = _studies(config.studies)
     needed = what_is_needed(studies, paths)
     found = list(garbage(paths, needed))
-    sizes = {item.path: item.path.stat().st_size for item in found}
+    sizes = {item.path: _bytes(item.path) for item in found}
     for item in found:
         print(f"{item.kind:<10} {_size(sizes[item.path]):>9}  {item.path}{', set aside' if item.moved else ''}")
     if needed.packs:
@@ -183,10 +183,19 @@ def _remove(found: Iterable[Garbage], paths: Paths) -> None:
             if item.moved:
                 set_aside(item.path, paths.packs / "aside")
             else:
-                item.path.unlink(missing_ok=True)
+                item.path.unlink()
+        except FileNotFoundError:
+            continue
         except OSError as error:
             reason = (error.strerror or str(error)).lower()
             raise StepscapeError(f"{item.path}: not removed ({reason}); those listed before it are gone") from None
+
+
+def _bytes(path: Path) -> int:
+    try:
+        return path.stat().st_size
+    except FileNotFoundError:  # somebody else removed it meanwhile
+        return 0
 
 
 def _size(count: float) -> str:
