@@ -472,3 +472,15 @@ def test_a_link_in_an_archive_is_refused(tmp_path: Path, capsys: pytest.CaptureF
     assert status == 1
     assert "not as it was written" in err
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("blocked", ["folder", "folder/results"])
+def test_a_file_in_the_place_of_a_folder(
+    archive: Path, tmp_path: Path, blocked: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / blocked).parent.mkdir(exist_ok=True)
+    (tmp_path / blocked).write_text("mine")
+    status, _, err = said(capsys, "unpack", archive, tmp_path / "folder")
+    assert status == 1
+    assert str(tmp_path / blocked) in err
+    assert (tmp_path / blocked).read_text() == "mine"
