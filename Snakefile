@@ -48,6 +48,7 @@ include: "rules/train.smk"
 include: "rules/collect.smk"
 include: "rules/judge.smk"
 include: "rules/draw.smk"
+include: "rules/archive.smk"
 
 
 rule all:

@@ -58,7 +58,9 @@ def _parser() -> argparse.ArgumentParser:
     listing.add_argument("kind", choices=sorted(KINDS), metavar="KIND", help=", ".join(sorted(KINDS)))
     listing.set_defaults(run=_list)
 
-    verify = commands.add_parser("verify", help="checks a run file or a results folder; names what is damaged")
+    verify = commands.add_parser(
+        "verify", help="checks a run file, a results folder or an archive; names what is damaged"
+    )
     verify.add_argument("path", type=Path)
     verify.set_defaults(run=_verify)
 
@@ -71,17 +73,38 @@ def _parser() -> argparse.ArgumentParser:
 
     replay = commands.add_parser("replay", help="trains a run again from its file; says whether the bytes agree")
     replay.add_argument("given", metavar="RUN", help="its id, the first digits of it, or the path of its file")
-    replay.add_argument("--results", help="default: that of config/config.yaml")
+    source = replay.add_mutually_exclusive_group()
+    source.add_argument("--results", help="default: that of config/config.yaml")
+    source.add_argument("--archive", type=Path, help="the run is in this archive")
     replay.add_argument("--data-root", help="default: that of config/config.yaml")
     replay.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto", help="default: as it was trained")
     replay.set_defaults(run=_replay)
 
+    _add_keeping(commands)
     reference = commands.add_parser("reference", help="writes config/README.md and the schema from the code")
     reference.add_argument("--check", action="store_true", help="write nothing; status 1 if they are stale")
     reference.set_defaults(run=_reference)
 
     _add_jobs(commands)
     return parser
+
+
+def _add_keeping(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    archive = commands.add_parser("archive", help="puts all results of a study into one file")
+    archive.add_argument("study", help="its name, or its file")
+    archive.add_argument("--output", type=Path, metavar="FILE", help="default: <study>.zip in results/archives")
+    archive.add_argument("--results", help="default: that of config/config.yaml")
+    archive.set_defaults(run=_archive)
+
+    unpack = commands.add_parser("unpack", help="lays out an archive: its study, and results that are complete")
+    unpack.add_argument("archive", type=Path)
+    unpack.add_argument("folder", type=Path, help="the root of a checkout, or any other folder")
+    unpack.set_defaults(run=_unpack)
+
+    gc = commands.add_parser("gc", help="lists what no study in config/studies needs")
+    gc.add_argument("--delete", action="store_true", help="remove it")
+    gc.add_argument("--results", help="default: that of config/config.yaml")
+    gc.set_defaults(run=_gc)
 
 
 def _add_jobs(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -140,11 +163,37 @@ def _selftest(options: argparse.Namespace) -> int:
 def _replay(options: argparse.Namespace) -> int:
     from stepscape.datasets._root import use_data_root
     from stepscape.study.config import CONFIG, read_config
-    from stepscape.training.replay import find_run, replay
+    from stepscape.training.replay import find_run, replay, replay_archived
 
     if options.data_root or CONFIG.is_file():
         use_data_root(options.data_root or read_config().data_root)
+    if options.archive:
+        return replay_archived(options.archive, options.given, options.device)
     return replay(find_run(options.given, options.results), options.device)
+
+
+def _archive(options: argparse.Namespace) -> int:
+    from stepscape.archive.contents import archive_study
+    from stepscape.study.config import read_config, study_path
+    from stepscape.study.spec import load_study
+
+    paths = Paths(Path(options.results or read_config().results))
+    made = archive_study(load_study(study_path(options.study)), paths, options.output)
+    print(f"{made}: {made.stat().st_size / 1e6:.1f} MB")
+    return 0
+
+
+def _unpack(options: argparse.Namespace) -> int:
+    from stepscape.archive.unpacking import unpack
+
+    print(*unpack(options.archive, options.folder), sep="\n")
+    return 0
+
+
+def _gc(options: argparse.Namespace) -> int:
+    from stepscape.store.garbage import collect_garbage
+
+    return collect_garbage(options.results, delete=options.delete)
 
 
 def _reference(options: argparse.Namespace) -> int:

@@ -290,9 +290,9 @@ def test_a_study_that_starts_from_a_file(tmp_path: Path) -> None:
     (tmp_path / "sub").mkdir()
     save(tmp_path / "sub/theta.npz", weight=np.asarray([[1, 2, 3, 4]]))
     study = study_of(tmp_path, "{file: sub/theta.npz}")
-    (content,) = study.start_files
+    (content,) = study.start_files.values()
     assert {run.spec["start"]["file"] for run in started(study)} == {content}
-    assert study.start_files[content] == tmp_path / "sub/theta.npz"
+    assert study.start_files == {tmp_path / "sub/theta.npz": content}
     save(tmp_path / "sub/theta.npz", weight=np.asarray([[1, 2, 3, 5]]))
     assert not {run.id for run in started(study)} & {
         run.id for run in started(study_of(tmp_path, "{file: sub/theta.npz}"))
@@ -618,7 +618,7 @@ def test_a_file_is_copied_and_followed(tmp_path: Path) -> None:
     theta = np.asarray([[0.5, -1, 2, 0.25]])
     save(tmp_path / "theta.npz", weight=theta)
     study, paths = study_of(tmp_path, "{file: theta.npz}"), Paths(tmp_path / "results")
-    (content,) = study.start_files
+    (content,) = study.start_files.values()
     plan = make_plan([study])
     keep_up(plan, paths)
     assert sha256(paths.start(content)) == sha256(tmp_path / "theta.npz")
@@ -667,7 +667,7 @@ def test_what_is_not_there_or_damaged_is_told(tmp_path: Path) -> None:
     with pytest.raises(StepscapeError, match="no such file"):
         start_parameters(filed, paths)
     keep_up(make_plan([study]), paths)
-    (content,) = study.start_files
+    (content,) = study.start_files.values()
     save(paths.start(content), weight=np.zeros((1, 4)))
     with pytest.raises(StepscapeError, match="damaged"):
         start_parameters(filed, paths)

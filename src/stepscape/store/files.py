@@ -7,16 +7,21 @@ import json
 import os
 import socket
 import zipfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 
-def write_atomically(path: Path, content: bytes) -> None:
-    """Writes under a temporary name in the same folder, syncs, renames.
+@contextmanager
+def replacing(path: Path) -> Iterator[BinaryIO]:
+    """A file under a temporary name in the same folder; behind the body it is synced and renamed.
 
     Args:
         path: the file; its folder is made if need be.
-        content: all of it.
+
+    Yields:
+        The file, empty, to be written; where the body raises, nothing is left behind.
 
     Raises:
         OSError: the disk is full or the folder cannot be written; nothing is left behind.
@@ -25,12 +30,26 @@ def write_atomically(path: Path, content: bytes) -> None:
     temporary = path.with_name(f".{path.name}.{socket.gethostname()}.{os.getpid()}.tmp")
     try:
         with temporary.open("wb") as file:
-            file.write(content)
+            yield file
             file.flush()
             os.fsync(file.fileno())
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def write_atomically(path: Path, content: bytes) -> None:
+    """Writes all of a file, or nothing.
+
+    Args:
+        path: the file; its folder is made if need be.
+        content: all of it.
+
+    Raises:
+        OSError: the disk is full or the folder cannot be written; nothing is left behind.
+    """
+    with replacing(path) as file:
+        file.write(content)
 
 
 def write_json(path: Path, value: Any) -> None:

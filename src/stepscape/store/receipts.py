@@ -115,7 +115,7 @@ def packs_before(paths: Paths, pack_id: str) -> list[str]:
 
 
 def _keep_start_files(plan: Plan, paths: Paths, missing: Iterable[Run]) -> None:
-    files = {content: file for study in plan.studies for content, file in study.start_files.items()}
+    files = {content: file for study in plan.studies for file, content in study.start_files.items()}
     for content in {run.start.file for run in missing if run.start and run.start.file}:
         if not paths.start(content).exists():
             write_atomically(paths.start(content), files[content].read_bytes())

@@ -32,7 +32,8 @@ if TYPE_CHECKING:
 FORMAT = 1
 START = "start_parameters"
 """What a run file calls the parameters of a run that does not start from model and seed."""
-_EPOCH = (1980, 1, 1, 0, 0, 0)
+EPOCH = (1980, 1, 1, 0, 0, 0)
+"""The time stamp of every member of a zip."""
 _UNREADABLE = (zipfile.BadZipFile, OSError, EOFError, ValueError, KeyError, RuntimeError)
 
 
@@ -99,7 +100,7 @@ def zipped(members: Mapping[str, bytes]) -> bytes:
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w", zipfile.ZIP_STORED) as archive:
         for name in sorted(members):
-            archive.writestr(zipfile.ZipInfo(name, _EPOCH), members[name])
+            archive.writestr(zipfile.ZipInfo(name, EPOCH), members[name])
     return buffer.getvalue()
 
 

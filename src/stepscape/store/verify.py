@@ -1,4 +1,4 @@
-"""Checking what was produced: run files by their checksums, a results folder by its receipts."""
+"""Checking what was produced: run files by their checksums, a folder by its receipts, an archive to its last bit."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 
+from stepscape.archive.bag import UNREADABLE, bag_faults
 from stepscape.errors import DamagedFileError, StepscapeError
 from stepscape.store.collect import open_study
 from stepscape.store.files import read_json, sha256
@@ -14,18 +15,20 @@ from stepscape.store.receipts import known, runs_of
 from stepscape.store.runfile import is_as_written, open_run
 from stepscape.study.paths import RUN_ENDING, Paths
 
+_REMEDY = "To have damaged run files trained again, delete them and start Snakemake."
+
 
 def verify(path: Path) -> int:
-    """Checks a run file or a results folder and prints what is damaged.
+    """Checks a run file, a results folder or an archive and prints what is damaged.
 
     Args:
-        path: a run file, or a folder that holds `runs` and `packs`.
+        path: a run file, an archive, or a folder that holds `runs` and `packs`.
 
     Returns:
         0; 1 if anything is damaged.
 
     Raises:
-        StepscapeError: the path is neither.
+        StepscapeError: the path is none of these.
     """
     if not path.exists():
         raise StepscapeError(f"{path}: there is no such file or folder")
@@ -33,16 +36,29 @@ def verify(path: Path) -> int:
         if not (path / "runs").is_dir():
             raise StepscapeError(f"{path}: no results folder; one holds `runs` and `packs`")
         return _report(path, *_check_folder(Paths(path)))
-    faults = [str(fault) for fault in [_fault(path)] if fault]
+    if _is_archive(path):
+        return _report(path, *bag_faults(path), remedy="Take another copy of the archive, or make it again.")
+    faults = [str(fault) for fault in [file_fault(path)] if fault]
     return _report(path, 1, faults)
 
 
-def _report(path: Path, checked: int, faults: list[str]) -> int:
+def _is_archive(path: Path) -> bool:
+    """Whether a file is meant as an archive; a run file has its group at the top, under whatever name."""
+    if path.name.endswith(RUN_ENDING):
+        return False
+    try:
+        with zipfile.ZipFile(path) as archive:
+            return "zarr.json" not in archive.namelist()
+    except UNREADABLE:
+        return True
+
+
+def _report(path: Path, checked: int, faults: list[str], remedy: str = _REMEDY) -> int:
     for fault in faults:
         print(fault)
     print(f"{path}: {checked} file(s) checked, {len(faults)} damaged")
     if faults:
-        print("To have damaged run files trained again, delete them and start Snakemake.")
+        print(remedy)
     return 1 if faults else 0
 
 
@@ -52,7 +68,7 @@ def _check_folder(paths: Paths) -> tuple[int, list[str]]:
     told = known(paths, receipted)
     faults = []
     for run_id, file in files.items():
-        fault = _fault(file)
+        fault = file_fault(file)
         said = told.get(run_id)
         if fault:
             faults.append(str(fault))
@@ -63,11 +79,12 @@ def _check_folder(paths: Paths) -> tuple[int, list[str]]:
     receipts = [receipt for receipt in sorted(paths.packs.glob("*.json")) if read_json(receipt) is None]
     faults += [f"{receipt}: damaged (not JSON)" for receipt in receipts]
     datasets = sorted(paths.root.glob("studies/*/dataset.zarr"))
-    faults += [fault for dataset in datasets for fault in _dataset_faults(dataset)]
+    faults += [fault for dataset in datasets for fault in dataset_faults(dataset)]
     return len(files) + len(datasets), faults
 
 
-def _fault(path: Path) -> DamagedFileError | None:
+def file_fault(path: Path) -> DamagedFileError | None:
+    """What is wrong with a run file; None where it has the very bytes it was written with."""
     try:
         open_run(path)
     except DamagedFileError as error:
@@ -77,9 +94,11 @@ def _fault(path: Path) -> DamagedFileError | None:
     return None
 
 
-def _dataset_faults(path: Path) -> Iterator[str]:
+def dataset_faults(path: Path) -> Iterator[str]:
+    """What is wrong with a study's dataset, as its reader finds it; one variable is in memory at a time."""
     try:
-        open_study(path).load()
+        for name in open_study(path).variables:
+            open_study(path).variables[name].load()
     except (
         StepscapeError,
         ValueError,

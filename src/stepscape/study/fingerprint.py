@@ -9,6 +9,8 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+from stepscape.store.files import sha256
+from stepscape.study.companions import study_files
 from stepscape.study.identity import canonical_json, digest, plain
 from stepscape.study.spec import Entry, Study
 
@@ -31,6 +33,11 @@ def of_claims(study: Study) -> str:
 def of_figure(study: Study, figure: str) -> str:
     """Of one of a study's figures."""
     return _digest([_entry(study, entry) for entry in study.figures if entry.id == figure])
+
+
+def of_archive(study: Study) -> str:
+    """Of a study's archive: the study's file and those it names, to the byte; the rest are inputs."""
+    return _digest(sorted((name, sha256(file)) for name, file in study_files(study).items()))
 
 
 def _entry(study: Study, entry: Entry[Any]) -> list[Any]:

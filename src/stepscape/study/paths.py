@@ -129,6 +129,10 @@ class Paths:
         """A figure, as `svg` or `png`."""
         return self.study(study) / "figures" / f"{figure}.{ending}"
 
+    def archive(self, study: str) -> Path:
+        """All of a study's results in one file."""
+        return self.root / "archives" / f"{study}.zip"
+
     def log(self, rule: str, name: str) -> Path:
         """What a job printed."""
         return self.root / "logs" / rule / f"{name}.log"

@@ -70,7 +70,7 @@ class Study:
         labels: (role, member) to what the study calls it in tables.
         claims: what is judged.
         figures: what is drawn.
-        start_files: content hash of a file that runs start from, to the file.
+        start_files: each file that runs start from, to its content hash.
         outer_starts: starts from runs of other studies, to their key paths.
         data_files: content hash of a file that a dataset is made of, to the file.
     """
@@ -84,7 +84,7 @@ class Study:
     labels: Mapping[tuple[str, Member], str]
     claims: tuple[Entry[Claim], ...]
     figures: tuple[Entry[Figure], ...]
-    start_files: Mapping[str, Path]
+    start_files: Mapping[Path, str]
     outer_starts: Mapping[Start, str]
     data_files: Mapping[str, Path]
 

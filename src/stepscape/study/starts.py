@@ -30,11 +30,11 @@ class Starts:
     """What the starts of a study mean.
 
     Attributes:
-        files: content hash of a file of parameters, to the file.
+        files: each file of parameters, to its content hash.
         outer: starts from runs that are not of the study, to their key paths.
     """
 
-    files: dict[str, Path] = field(default_factory=dict)
+    files: dict[Path, str] = field(default_factory=dict)
     outer: dict[Start, str] = field(default_factory=dict)
 
 
@@ -99,7 +99,7 @@ class _Resolver:
         self._folder = folder
         self._resolved: dict[int, Run] = {}
         self._open: list[int] = []
-        self.files: dict[str, Path] = {}
+        self.files: dict[Path, str] = {}
         self.candidates = cache(self._candidates)
         self.parameters = cache(self._parameters)
         self.content = cache(self._content)
@@ -175,5 +175,5 @@ class _Resolver:
         path = self._folder / name
         parameters = read_parameters(path, f"{where}: {name}")
         content = content_hash(parameters)
-        self.files[content] = path
+        self.files[path] = content
         return content, parameters

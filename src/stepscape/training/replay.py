@@ -9,12 +9,14 @@ import warnings
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
 import torch
 import xarray as xr
 
+from stepscape.archive.bag import open_bag, payload
 from stepscape.errors import DamagedFileError, FileError, Mistaken, StepscapeError, counted
 from stepscape.store.receipts import existing_runs
 from stepscape.store.runfile import as_dataset, encode_run, open_run
@@ -47,16 +49,51 @@ def find_run(given: str, results: str | None = None) -> Path:
     if given.endswith(RUN_ENDING) or Path(given).is_file():
         return Path(given)
     paths = Paths(Path(results or read_config().results))
-    found = sorted(run_id for run_id in existing_runs(paths) if run_id.startswith(given))
-    if len(found) == 1:
-        return paths.run(found[0])
-    if not found:
-        raise StepscapeError(
-            f"{paths.runs}: no run whose id begins with {given!r}; allowed: the digits of an id, as in the first "
-            "column of a study's runs.csv, or the path of a run file"
+    return paths.run(
+        _only(
+            given,
+            existing_runs(paths),
+            paths.runs,
+            "an id, as in the first column of a study's runs.csv, or the path of a run file",
         )
+    )
+
+
+def _only(given: str, known: Iterable[str], where: Path, allowed: str) -> str:
+    """The one id that begins with `given`."""
+    found = sorted(run_id for run_id in known if run_id.startswith(given))
+    if len(found) == 1:
+        return found[0]
+    if not found:
+        raise StepscapeError(f"{where}: no run whose id begins with {given!r}; allowed: the digits of {allowed}")
     listed = ", ".join(found[:_SHOWN]) + (", ..." if len(found) > _SHOWN else "")
-    raise StepscapeError(f"{paths.runs}: {len(found)} runs begin with {given!r}: {listed}; give more digits")
+    raise StepscapeError(f"{where}: {len(found)} runs begin with {given!r}: {listed}; give more digits")
+
+
+def replay_archived(archive: Path, given: str, device_name: str = "auto") -> int:
+    """Trains a run of an archive again; nothing else of the archive is read.
+
+    Args:
+        archive: what `stepscape archive` wrote.
+        given: a run id, or the first digits of one.
+        device_name: as for `replay`.
+
+    Returns:
+        0 if it agrees, else 1.
+
+    Raises:
+        DamagedFileError: the archive or that run of it is damaged.
+        StepscapeError: it holds no such run, or several.
+    """
+    with open_bag(archive) as bag:
+        members = payload(bag, lambda name: name.endswith(RUN_ENDING))
+        runs = {Path(member).name.removesuffix(RUN_ENDING): member for member in members}
+        member = runs[_only(given, runs, archive, "the id of a run that it holds")]
+        content = bag.read(f"data/{member}")
+    with TemporaryDirectory() as folder:
+        path = Path(folder, Path(member).name)
+        path.write_bytes(content)
+        return replay(path, device_name)
 
 
 def replay(path: Path, device_name: str = "auto") -> int:
