@@ -7,8 +7,10 @@ import json
 import os
 import socket
 import zipfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 
 def write_atomically(path: Path, content: bytes) -> None:
@@ -21,14 +23,25 @@ def write_atomically(path: Path, content: bytes) -> None:
     Raises:
         OSError: the disk is full or the folder cannot be written; nothing is left behind.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{socket.gethostname()}.{os.getpid()}.tmp")
+    with temporary_file(path.parent, path.name) as (file, temporary):
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+        temporary.replace(path)
+
+
+@contextmanager
+def temporary_file(folder: Path, name: str) -> Iterator[tuple[BinaryIO, Path]]:
+    """A new file in `folder`, which is made if need be; unless it was renamed in the body, nothing is left of it.
+
+    Yields:
+        The file, open for writing, and its path: hidden, and no other process's.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    temporary = folder / f".{name}.{socket.gethostname()}.{os.getpid()}.tmp"
     try:
         with temporary.open("wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
+            yield file, temporary
     finally:
         temporary.unlink(missing_ok=True)
 
