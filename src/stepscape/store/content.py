@@ -155,9 +155,10 @@ def _layout(document: bytes) -> tuple[tuple[int, ...], np.dtype, Any]:
     """Shape, dtype and fill value of an array, from its `zarr.json`."""
     held = json.loads(document)
     shape, codecs, dtype = tuple(held["shape"]), held["codecs"], held["data_type"]
-    is_one_chunk = tuple(held["chunk_grid"]["configuration"]["chunk_shape"]) == shape or 0 in shape
+    is_one_chunk = tuple(held["chunk_grid"]["configuration"]["chunk_shape"]) == shape
     is_blosc = len(codecs) == 2 and codecs[0] == _LITTLE and codecs[1]["name"] == "blosc"
     is_plain = held["attributes"].keys() <= _ATTRIBUTES and not held["storage_transformers"]
-    if not (is_one_chunk and is_blosc and is_plain and dtype in _DTYPES and held["chunk_key_encoding"] == _KEYS):
+    is_decodable = (is_one_chunk and is_blosc and held["chunk_key_encoding"] == _KEYS) or 0 in shape
+    if not (is_decodable and is_plain and dtype in _DTYPES):
         raise _OtherFormError
     return shape, np.dtype(dtype).newbyteorder("<"), np.nan if held["fill_value"] == "NaN" else held["fill_value"]

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
+import math
 import os
 import struct
 import zlib
@@ -242,7 +243,7 @@ class PartReader:
         """
         place = held.arrays[name]
         dtype = np.dtype(place.dtype)
-        size = dtype.itemsize * int(np.prod(place.shape, dtype=int))
+        size = dtype.itemsize * math.prod(place.shape)
         try:
             if held.part not in self._files:
                 self._files[held.part] = self._stack.enter_context(held.part.open("rb"))
