@@ -103,7 +103,7 @@ def train_plan(plan: Plan, paths: Paths) -> None:
 def collected(study: Study, paths: Paths) -> xr.Dataset:
     """The dataset of a study, all of it trained."""
     train_plan(make_plan([study]), paths)
-    return collect_study(study, paths)
+    return collect_study(study, paths).load()
 
 
 def normal(*shape: int, seed: int = 0) -> torch.Tensor:

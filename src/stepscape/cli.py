@@ -120,6 +120,9 @@ def _add_jobs(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> 
     prepare.add_argument("--data-root", default=str(DataPaths().root))
     prepare.set_defaults(run=_prepare)
     collect = commands.add_parser("collect", help="job: makes a study's dataset and table")
+    workers = collect.add_mutually_exclusive_group()
+    workers.add_argument("--workers", type=int, default=1, help="processes that share the work; default: 1")
+    workers.add_argument("--scheduler", metavar="ADDRESS", help="a scheduler of dask.distributed that shares it out")
     judge = commands.add_parser("judge", help="job: judges a study's claims")
     draw = commands.add_parser("draw", help="job: draws a figure of a study")
     for job, run in ((train, _train), (collect, _collect), (judge, _judge), (draw, _draw)):
@@ -225,10 +228,13 @@ def _prepare(options: argparse.Namespace) -> int:
 
 def _collect(options: argparse.Namespace) -> int:
     from stepscape.store.collect import collect_study
+    from stepscape.store.executors import executor_of
     from stepscape.study.config import study_path
     from stepscape.study.spec import load_study
 
-    collect_study(load_study(study_path(options.study)), Paths(options.results))
+    study = load_study(study_path(options.study))
+    with executor_of(options.workers, options.scheduler) as executor:
+        collect_study(study, Paths(options.results), executor)
     return 0
 
 

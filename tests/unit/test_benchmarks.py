@@ -11,11 +11,12 @@ import pytest
 import torch
 from torch import nn
 
-from benchmarks import eigenpairs, gpu_lanes, products, run_files, trajectory
+from benchmarks import collect, eigenpairs, gpu_lanes, products, run_files, trajectory
 from benchmarks.eigenpairs import REFERENCE_TOL, main, measure, residuals, solve_reference
 from benchmarks.followers import FOLLOWERS, Measurement, forward_over_reverse
 from benchmarks.problem import CLASSES, PIXELS, Problem, make_problem
 from benchmarks.solvers import PACKAGES, SOLVERS, Found
+from stepscape import registry
 from stepscape.curvature import hvp
 from tests.factories import normal
 from tests.references import dense_hessian, dense_top
@@ -154,6 +155,18 @@ def test_run_files_are_the_same_by_both_ways(
     monkeypatch.setattr(run_files, "encoded", lambda ds: {"zarr.json": b""})
     run_files.main(tiny)
     assert capsys.readouterr().out.endswith("same bytes: no\n")
+
+
+def test_collecting_prints_every_row_and_bar(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(registry, "_members", dict(registry._members))
+    collect.main(["--runs", "40", "--more", "20", "--small", "20", "--steps", "200"])
+    printed = capsys.readouterr().out
+    for row in (r"xarray\S+ to_zarr +20", r"stepscape +40", "stepscape, nothing new +40", "stepscape, 20 more +60"):
+        assert re.search(rf"^{row} ", printed, re.MULTILINE), row
+    for bar in ("collecting", "peak memory", "more runs", "open_study", *collect.ASKED):
+        assert re.search(rf"^{bar}: [\d.]+ .*, the bar is at most [\d.]+: (met|NOT MET)$", printed, re.MULTILINE), bar
 
 
 @pytest.mark.parametrize("net", gpu_lanes.NETS)

@@ -14,8 +14,9 @@ import xarray as xr
 
 import stepscape
 from stepscape.errors import StepscapeError
-from stepscape.store.collect import assemble, collect_study, open_study
-from stepscape.store.runfile import open_run
+from stepscape.store.collect import collect_study, open_study
+from stepscape.store.runfile import open_run, zipped
+from stepscape.store.template import encoded
 from stepscape.study.paths import Paths
 from stepscape.study.plan import make_plan
 from stepscape.study.spec import Study
@@ -215,13 +216,14 @@ def test_a_study_that_was_never_collected_is_an_error(tmp_path: Path) -> None:
 def test_platforms_are_told_apart(tmp_path: Path) -> None:
     study, paths = make_study(tmp_path), Paths(tmp_path / "results")
     assert "platform" not in collected(study, paths).coords
-    trajectories = [open_run(paths.run(run.id)) for run in study.runs]
-    other = json.dumps({**json.loads(trajectories[0].attrs["platform"]), "device": "another"})
-    trajectories[2] = trajectories[2].assign_attrs(platform=other)
-    ds = assemble(study, study.runs, trajectories)
+    file = paths.run(study.runs[2].id)
+    run = open_run(file).drop_encoding()
+    other = json.dumps({**json.loads(run.attrs["platform"]), "device": "another"})
+    file.write_bytes(zipped(encoded(run.assign_attrs(platform=other))))
+    ds = collect_study(study, paths)
     assert len(ds.attrs["platforms"]) == 2
-    assert ds.attrs["platforms"][int(ds.platform.values[2])] == other
-    assert len(set(np.delete(ds.platform.values, 2).tolist())) == 1
+    is_other = [ds.attrs["platforms"][index] == other for index in ds.platform.values]
+    assert is_other == (ds.run.values == study.runs[2].id).tolist()
 
 
 def test_a_run_recorded_every_step_and_one_recorded_now_and_then_share_the_step(tmp_path: Path) -> None:

@@ -26,14 +26,25 @@ def replacing(path: Path) -> Iterator[BinaryIO]:
     Raises:
         OSError: the disk is full or the folder cannot be written; nothing is left behind.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{socket.gethostname()}.{os.getpid()}.tmp")
+    with temporary_file(path.parent, path.name) as (file, temporary):
+        yield file
+        file.flush()
+        os.fsync(file.fileno())
+        temporary.replace(path)
+
+
+@contextmanager
+def temporary_file(folder: Path, name: str) -> Iterator[tuple[BinaryIO, Path]]:
+    """A new file in `folder`, which is made if need be; unless it was renamed in the body, nothing is left of it.
+
+    Yields:
+        The file, open for writing, and its path: hidden, and no other process's.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    temporary = folder / f".{name}.{socket.gethostname()}.{os.getpid()}.tmp"
     try:
         with temporary.open("wb") as file:
-            yield file
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
+            yield file, temporary
     finally:
         temporary.unlink(missing_ok=True)
 

@@ -34,7 +34,8 @@ START = "start_parameters"
 """What a run file calls the parameters of a run that does not start from model and seed."""
 EPOCH = (1980, 1, 1, 0, 0, 0)
 """The time stamp of every member of a zip."""
-_UNREADABLE = (zipfile.BadZipFile, OSError, EOFError, ValueError, KeyError, RuntimeError)
+UNREADABLE = (zipfile.BadZipFile, OSError, EOFError, ValueError, KeyError, RuntimeError)
+"""What reading a file that is not whole may raise."""
 
 
 def write_run(record: Record, path: Path, platform: Mapping[str, Any]) -> None:
@@ -104,8 +105,8 @@ def zipped(members: Mapping[str, bytes]) -> bytes:
     return buffer.getvalue()
 
 
-def _unzipped(path: Path) -> dict[str, bytes]:
-    with zipfile.ZipFile(path) as archive:
+def _unzipped(content: bytes) -> dict[str, bytes]:
+    with zipfile.ZipFile(io.BytesIO(content)) as archive:
         compressed = [info.filename for info in archive.infolist() if info.compress_type != zipfile.ZIP_STORED]
         if compressed:
             raise zipfile.BadZipFile(f"members are compressed: {', '.join(compressed)}")
@@ -114,7 +115,8 @@ def _unzipped(path: Path) -> dict[str, bytes]:
 
 def is_as_written(path: Path) -> bool:
     """Whether a run file that opens has the very bytes it was written with, those that no reader looks at included."""
-    return path.read_bytes() == zipped(_unzipped(path))
+    content = path.read_bytes()
+    return content == zipped(_unzipped(content))
 
 
 def open_run(path: Path | str) -> xr.Dataset:
@@ -131,12 +133,44 @@ def open_run(path: Path | str) -> xr.Dataset:
         DamagedFileError: the file is not whole, or not what its name says.
     """
     path = Path(path)
-    if not path.exists():
-        raise DamagedFileError(path, "there is no such file")
+    return decode_run(read_bytes(path), path)
+
+
+def read_bytes(path: Path) -> bytes:
+    """Reads a run file, whatever it holds.
+
+    Returns:
+        All of it.
+
+    Raises:
+        DamagedFileError: there is no such file, or it cannot be read.
+    """
     try:
-        buffers = {name: default_buffer_prototype().buffer.from_bytes(data) for name, data in _unzipped(path).items()}
+        return path.read_bytes()
+    except FileNotFoundError:
+        raise DamagedFileError(path, "there is no such file") from None
+    except OSError as error:
+        raise DamagedFileError(path, str(error)) from None
+
+
+def decode_run(content: bytes, path: Path) -> xr.Dataset:
+    """What `open_run` returns, of a file that has been read.
+
+    Args:
+        content: all of it.
+        path: its path.
+
+    Returns:
+        The run.
+
+    Raises:
+        DamagedFileError: it is not whole, or not what its name says.
+    """
+    try:
+        members = _unzipped(content)
+        buffers = {name: default_buffer_prototype().buffer.from_bytes(data) for name, data in members.items()}
         ds = xr.open_zarr(MemoryStore(store_dict=buffers, read_only=True), chunks=None, consolidated=False).load()
-    except _UNREADABLE as error:
+    except UNREADABLE as error:
         raise DamagedFileError(path, str(error) or type(error).__name__) from None
     _check(ds, path)
     return ds

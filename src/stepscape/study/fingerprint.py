@@ -16,13 +16,15 @@ from stepscape.study.spec import Entry, Study
 
 _FOLLOWED = ("stepscape.analysis", "stepscape.claims", "stepscape.figures")
 """Rooms whose code is part of what a claim or figure shows, wherever it is imported from."""
+_COLLECTING = ("stepscape.store.collect", "stepscape.store.layout")
+"""The modules that say what a dataset looks like."""
 
 
 def of_dataset(study: Study) -> str:
     """Of a study's dataset: its runs, what they are called, and how they are collected."""
     labels = sorted((role, canonical_json(plain(held)), label) for (role, held), label in study.labels.items())
     words = [study.title, study.question, list(study.sources)]
-    return _digest([sorted(run.id for run in study.runs), labels, words, code_of("stepscape.store.collect")])
+    return _digest([sorted(run.id for run in study.runs), labels, words, *map(code_of, _COLLECTING)])
 
 
 def of_claims(study: Study) -> str:

@@ -101,6 +101,11 @@ class Paths:
         return self.root / "live"
 
     @property
+    def parts(self) -> Path:
+        """What was read of run files, in blocks; collecting reads no file twice."""
+        return self.root / "parts"
+
+    @property
     def damaged(self) -> Path:
         """Files that were found damaged and set aside."""
         return self.root / "damaged"
