@@ -46,7 +46,7 @@ def ordered_colors(values: Sequence[float]) -> dict[float, tuple[float, float, f
 
 def head(figure: Drawing, title: str, explanation: str) -> None:
     """A title over all panels, and below it how to read them, broken into lines that fit the figure."""
-    letters = int(13.5 * figure.get_figwidth())
+    letters = int(12.5 * figure.get_figwidth())
     lines = [line for text in (title, explanation) for line in textwrap.wrap(text, letters)]
     figure.suptitle("\n".join(lines), x=0.01, ha="left", fontsize="medium")
 
