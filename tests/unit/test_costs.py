@@ -109,3 +109,14 @@ def test_inside_a_job_no_receipt_is_read(trained: tuple[Plan, Paths], monkeypatc
     assert (jobs.minutes(pack.id), jobs.mem_mb(pack.id)) == (10, 2000)
     jobs.announce(plan, paths)
     assert jobs.minutes(pack.id) == Requests(plan, paths).minutes(pack.id)
+
+
+def test_receipts_without_times_tell_nothing(trained: tuple[Plan, Paths]) -> None:
+    """Such as those that unpacking an archive writes."""
+    plan, paths = trained
+    for pack in plan.packs:
+        receipt = read_json(paths.receipt(pack.id))
+        for said in receipt["runs"].values():
+            del said["seconds"]
+        write_json(paths.receipt(pack.id), receipt)
+    assert learn(plan, paths) == Costs()

@@ -62,6 +62,8 @@ def learn(plan: Plan, paths: Paths) -> Costs:
         run = plan.runs[run_id]
         if not said or said.get("status") != "completed":  # what ended early took less than was planned
             continue
+        if "seconds" not in said:  # laid out from an archive
+            continue
         shape, seconds = alike(run), float(said["seconds"])
         ratios[shape].append(seconds / cost(run))
         memory[shape] = max(memory.get(shape, 0.0), float(said.get("mem_mb", 0)))
