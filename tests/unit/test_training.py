@@ -117,6 +117,7 @@ EVERYTHING = {
     "distance": {"every": 1},
     "noise_scale": {"every": 3},
     "hessian_density": {"every": 6, "probes": 2, "nodes": 5},
+    "batch_top": {"at": [3]},
     "gauss_newton_top": {"at": [3]},
     "residual_hessian": {"at": [3]},
     "hessian_diagonal": {"at": [3], "probes": 2},
@@ -393,7 +394,7 @@ def test_a_pack_leaves_run_files_and_a_receipt(tmp_path: Path, capsys: pytest.Ca
     for run in runs:
         said = receipt["runs"][run.id]
         assert (said["status"], said["updates"]) == ("completed", 10)
-        assert set(said) == {"sha256", "status", "updates", "seconds", "finished", "host", "versions"}
+        assert set(said) == {"sha256", "status", "updates", "seconds", "mem_mb", "finished", "host", "versions"}
         assert open_run(paths.run(run.id)).attrs["run_id"] == run.id
     assert len(capsys.readouterr().out.splitlines()) == 3
     assert not paths.failures(pack.id).exists()
@@ -589,5 +590,5 @@ def test_auto_is_the_cpu_where_there_is_no_gpu(monkeypatch: pytest.MonkeyPatch) 
 def test_the_platform_record_names_neither_host_nor_clock() -> None:
     first, second = (platform_record(make_run(LEAST_SQUARES), CPU) for _ in range(2))
     assert first == second
-    assert set(first) == {"torch", "device", "capability", "lanes", "dtype", "threads"}
+    assert set(first) == {"torch", "device", "capability", "lanes", "chunk", "dtype", "threads"}
     assert (first["dtype"], first["threads"], first["torch"]) == ("float32", 1, torch.__version__)
