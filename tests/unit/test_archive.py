@@ -118,15 +118,20 @@ def test_it_holds_everything(made: tuple[Study, Paths, bytes], archive: Path) ->
     assert xr.open_zarr(address, chunks=None).load().identical(open_study(paths.study("small")).load())
 
 
-def test_the_libraries_of_both_standards_accept_it(archive: Path, tmp_path: Path) -> None:
-    bagit = pytest.importorskip("bagit", reason="bagit is in the dev extra")
-    rocrate = pytest.importorskip("rocrate.rocrate", reason="rocrate is in the dev extra")
+def test_the_library_of_bags_accepts_it(archive: Path, tmp_path: Path) -> None:
+    bagit = pytest.importorskip("bagit", reason="bagit is no pinned dependency: old pips cannot build it")
     with zipfile.ZipFile(archive) as held:
         held.extractall(tmp_path / "unpacked")
     bag = bagit.Bag(str(tmp_path / "unpacked/small"))
     bag.validate()
     assert bag.info["External-Identifier"] == "small"
     assert bag.has_oxum()
+
+
+def test_the_library_of_research_crates_accepts_it(archive: Path, tmp_path: Path) -> None:
+    rocrate = pytest.importorskip("rocrate.rocrate", reason="rocrate is in the dev extra")
+    with zipfile.ZipFile(archive) as held:
+        held.extractall(tmp_path / "unpacked")
     crate = rocrate.ROCrate(str(tmp_path / "unpacked/small/data"))
     parts = {part.id for part in crate.root_dataset["hasPart"]}
     assert {"config/studies/small.yaml", "results/runs/", "results/studies/small/dataset.zarr/"} <= parts
