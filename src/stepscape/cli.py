@@ -101,6 +101,11 @@ def _add_keeping(commands: argparse._SubParsersAction[argparse.ArgumentParser]) 
     unpack.add_argument("folder", type=Path, help="the root of a checkout, or any other folder")
     unpack.set_defaults(run=_unpack)
 
+    atlas = commands.add_parser("atlas", help="writes what the studies of config/atlas.yaml found, as pages")
+    atlas.add_argument("--config", type=Path, default=Path("config/atlas.yaml"), help="default: %(default)s")
+    atlas.add_argument("--output", type=Path, default=Path("docs/atlas"), metavar="FOLDER", help="default: %(default)s")
+    atlas.set_defaults(run=_atlas)
+
     gc = commands.add_parser("gc", help="lists what no study in config/studies needs")
     gc.add_argument("--delete", action="store_true", help="remove it")
     gc.add_argument("--results", help="default: that of config/config.yaml")
@@ -190,6 +195,13 @@ def _unpack(options: argparse.Namespace) -> int:
     from stepscape.archive.unpacking import unpack
 
     print(*unpack(options.archive, options.folder), sep="\n")
+    return 0
+
+
+def _atlas(options: argparse.Namespace) -> int:
+    from stepscape.atlas import write_atlas
+
+    print(*write_atlas(options.config, options.output), sep="\n")
     return 0
 
 

@@ -1,4 +1,4 @@
-"""The files that a study is made of: its own, the one that it extends, points, parameters that runs start from."""
+"""The files that a study is made of: its own, the one that it extends, what was found, points, parameters."""
 
 from __future__ import annotations
 
@@ -44,6 +44,8 @@ def _named(study: Study) -> Iterator[tuple[str, Path]]:
     source = read_study(study.path)
     if source.base:
         yield "extends", source.base
+    if (findings := study.path.with_suffix(".md")).is_file():
+        yield "findings", findings
     for index, block in enumerate(source.given["grid"]):
         if "points" in block:
             yield f"grid[{index}].points", study.path.parent / str(block["points"])
