@@ -15,17 +15,14 @@ configfile: "config/config.yaml"
 
 try:
     settings = make_config(config)
-    plan = load_plan(settings.studies, settings.paths)
+    plan, paths = load_plan(settings.studies, settings.paths), settings.paths
+    if workflow.is_main_process:
+        from stepscape import progress
+
+        progress.announce(progress.expect(plan, paths, keep_up(plan, paths)))
+        jobs.announce(plan, paths)
 except StepscapeError as error:
     raise WorkflowError(str(error)) from None
-
-paths = settings.paths
-
-if workflow.is_main_process:
-    from stepscape import progress
-
-    progress.announce(progress.expect(plan, paths, keep_up(plan, paths)))
-    jobs.announce(plan, paths)
 
 
 onstart:

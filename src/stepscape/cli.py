@@ -14,7 +14,7 @@ for _variable in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
     )  # before numpy and torch: threads change the last bits, and one is fastest here
 
 from stepscape import __version__  # noqa: E402
-from stepscape.errors import StepscapeError  # noqa: E402
+from stepscape.errors import StepscapeError, StorageError  # noqa: E402
 from stepscape.registry import KINDS  # noqa: E402
 from stepscape.study.paths import DataPaths, Paths  # noqa: E402
 
@@ -27,6 +27,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     Returns:
         0; 1 where something is wrong, which is then told on standard error.
+
+    Raises:
+        OSError: one that no command foresees, and that speaks of no disk.
     """
     options = _parser().parse_args(arguments)
     try:
@@ -37,6 +40,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except BrokenPipeError:  # the reader, such as `head`, has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
+    except OSError as error:
+        if not StorageError.speaks_of(error):
+            raise
+        print(StorageError(error.filename or Path.cwd(), error), file=sys.stderr)
+        return 1
 
 
 def _parser() -> argparse.ArgumentParser:

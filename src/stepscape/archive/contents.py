@@ -69,8 +69,8 @@ def archive_study(study: Study, paths: Paths, output: Path | None = None, checko
         The archive.
 
     Raises:
-        StepscapeError: results are missing, damaged or out of date, or the file cannot be written; what was there
-            before is kept.
+        StepscapeError: results are missing, damaged or out of date; what was there before is kept.
+        StorageError: the archive cannot be written; likewise.
     """
     checkout = checkout or Checkout()
     output = output or paths.archive(study.name)

@@ -11,6 +11,7 @@ from stepscape.archive.bag import Bag, bag_faults, open_bag, payload
 from stepscape.archive.contents import RESULTS, read_table
 from stepscape.errors import Mistaken, StepscapeError, counted
 from stepscape.store.files import replacing, sha256
+from stepscape.store.processes import is_left_over
 from stepscape.store.receipts import Told, write_receipt
 from stepscape.study.companions import FOLDER
 from stepscape.study.paths import Paths
@@ -60,6 +61,8 @@ def _check_target(folder: Path, wanted: Mapping[str, str], bag: Bag) -> None:
         elif target.exists() and not (target.is_file() and sha256(target) == expected):
             different.append(str(target))
     dataset = folder / RESULTS.dataset(bag.name)
+    for path in filter(is_left_over, dataset.rglob(".*")):  # what a killed process has begun
+        path.unlink(missing_ok=True)
     strangers = (path for path in sorted(dataset.rglob("*")) if not path.is_dir())
     different += [str(path) for path in strangers if path.relative_to(folder).as_posix() not in wanted]
     for paths, words in (
