@@ -45,6 +45,7 @@ include: "rules/train.smk"
 include: "rules/collect.smk"
 include: "rules/judge.smk"
 include: "rules/draw.smk"
+include: "rules/report.smk"
 include: "rules/archive.smk"
 
 
@@ -52,6 +53,5 @@ rule all:
     default_target: True
     input:
         [paths.receipt(pack.id) for pack in plan.packs],
-        [paths.table(study.name) for study in plan.studies],
-        [paths.claims(study.name) for study in plan.studies if study.claims],
-        [paths.figure(study.name, figure.id, "svg") for study in plan.studies for figure in study.figures],
+        [path for study in plan.studies for path in study.products(paths)],
+        paths.index,

@@ -88,6 +88,11 @@ def _parser() -> argparse.ArgumentParser:
     replay.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto", help="default: as it was trained")
     replay.set_defaults(run=_replay)
 
+    report = commands.add_parser("report", help="writes the page of each study: claims, explorer, figures, runs")
+    report.add_argument("studies", nargs="*", metavar="STUDY", help="default: those of config/config.yaml")
+    report.add_argument("--results", help="default: that of config/config.yaml")
+    report.set_defaults(run=_report)
+
     _add_keeping(commands)
     reference = commands.add_parser("reference", help="writes config/README.md and the schema from the code")
     reference.add_argument("--check", action="store_true", help="write nothing; status 1 if they are stale")
@@ -138,10 +143,12 @@ def _add_jobs(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> 
     workers.add_argument("--scheduler", metavar="ADDRESS", help="a scheduler of dask.distributed that shares it out")
     judge = commands.add_parser("judge", help="job: judges a study's claims")
     draw = commands.add_parser("draw", help="job: draws a figure of a study")
-    for job, run in ((train, _train), (collect, _collect), (judge, _judge), (draw, _draw)):
+    index = commands.add_parser("index", help="job: writes the page that leads to those of all studies")
+    jobs = {train: _train, collect: _collect, judge: _judge, draw: _draw, index: _index}
+    for job, run in jobs.items():
         job.add_argument("--results", type=Path, default=Path("results"))
         job.set_defaults(run=run)
-        if job is not train:
+        if job not in (train, index):
             job.add_argument("study", help="its name, or its file")
     draw.add_argument("figure", help="its id")
 
@@ -186,6 +193,17 @@ def _replay(options: argparse.Namespace) -> int:
     if options.archive:
         return replay_archived(options.archive, options.given, options.device)
     return replay(find_run(options.given, options.results), options.device)
+
+
+def _report(options: argparse.Namespace) -> int:
+    from stepscape.report.study import report_study
+    from stepscape.study.config import read_config, study_path
+    from stepscape.study.spec import load_study
+
+    paths = Paths(Path(options.results or read_config().results))
+    for name in options.studies or read_config().studies:
+        print(report_study(load_study(study_path(name)), paths))
+    return 0
 
 
 def _archive(options: argparse.Namespace) -> int:
@@ -290,6 +308,13 @@ def _draw(options: argparse.Namespace) -> int:
     figure = entry.member.draw(pick(study, entry, open_study(paths.study(study.name))).load())
     for ending in ("svg", "png"):
         write_atomically(paths.figure(study.name, entry.id, ending), rendered(figure, ending))
+    return 0
+
+
+def _index(options: argparse.Namespace) -> int:
+    from stepscape.report.index import write_index
+
+    print(write_index(Paths(options.results)))
     return 0
 
 
