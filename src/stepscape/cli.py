@@ -244,11 +244,15 @@ def _reference(options: argparse.Namespace) -> int:
 
 
 def _train(options: argparse.Namespace) -> int:
+    from stepscape.store.joblog import begin_log
+
+    paths = Paths(options.results, DataPaths(Path(options.data_root)))
+    begin_log(paths, options.pack)  # before torch is imported, which takes a while
+
     from stepscape.datasets._root import use_data_root
     from stepscape.training.pack import StoppedError, train_pack
 
     use_data_root(options.data_root)
-    paths = Paths(options.results, DataPaths(Path(options.data_root)))
     try:
         complete = train_pack(options.pack, paths, options.device, options.checkpoint_every)
     except StoppedError as stopped:

@@ -33,10 +33,8 @@ def step_of(project: Login) -> int:
 
 
 def preempt(slurm: Cluster, victim: str) -> None:
-    """Submits a job that needs all processors of the node on which `victim` runs, and is more urgent."""
-    node = slurm.detail(victim)["NodeList"]
-    wish = ["--partition=urgent", f"--nodelist={node}", "--exclusive", "--output=/dev/null", "--wrap=sleep 5"]
-    slurm.ask("sbatch", *wish)
+    """Makes a job end for a more urgent one."""
+    slurm.preempt(victim)
     wait_until(lambda: slurm.detail(victim)["JobState"] not in ("RUNNING", "COMPLETING"), 120, "the job to end")
     assert slurm.detail(victim)["PreemptTime"] != "None"
 

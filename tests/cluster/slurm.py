@@ -116,10 +116,20 @@ class Cluster:
         rows = self.ask("sinfo", "--noheader", "--Node", "--format", "%N %t").split()
         return dict(zip(rows[::2], rows[1::2], strict=True))
 
+    def preempt(self, job: str) -> None:
+        """Submits a job that needs all processors of the node on which `job` runs, and is more urgent."""
+        node = self.detail(job)["NodeList"]
+        wish = ["--partition=urgent", f"--nodelist={node}", "--exclusive", "--output=/dev/null", "--wrap=sleep 5"]
+        self.ask("sbatch", *wish)
+
+    def cancel(self, *jobs: str) -> None:
+        """Ends jobs."""
+        self.ask("scancel", *jobs)
+
     def cancel_all(self) -> None:
         """Ends all jobs; returns when none is left."""
         if ids := list(self.jobs()):
-            self.ask("scancel", *ids)
+            self.cancel(*ids)
             wait_until(lambda: not self.jobs(), 60, "jobs to end")
 
 

@@ -106,11 +106,15 @@ def test_a_comment_and_a_change_in_the_code(project: Project) -> None:
 
 def test_a_deleted_run_is_trained_again_and_no_other(project: Project) -> None:
     before = project.runs()
+    logs = {log.read_bytes() for log in project.folder.glob("results/logs/train_pack/*.log")}
     gone = sorted(before)[0]
     next(project.folder.glob(f"results/runs/*/{gone}.zarr.zip")).unlink()
     ran, done = project.jobs()
     assert done.returncode == 0, done.stderr
     assert ran == {"train_pack"} | AFTER_TRAINING
+    kept = {log.read_bytes() for log in project.folder.glob("results/logs/train_pack/jobs/*.log")}
+    assert len(kept) == len(logs) + 1
+    assert kept >= logs, "what the earlier job printed is still there"
     after = project.runs()
     assert after[gone][0] == before[gone][0], "the same run, the same bytes"
     del before[gone], after[gone]

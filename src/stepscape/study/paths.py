@@ -153,8 +153,12 @@ class Paths:
         return self.root / "archives" / f"{study}.zip"
 
     def log(self, rule: str, name: str) -> Path:
-        """What a job printed."""
+        """What a job printed; of several jobs the last."""
         return self.root / "logs" / rule / f"{name}.log"
+
+    def job_log(self, pack: str, job: str) -> Path:
+        """What one of the jobs printed that trained a pack."""
+        return self.root / "logs/train_pack/jobs" / f"{pack}.{job}.log"
 
     def benchmark(self, rule: str, name: str) -> Path:
         """What a job cost."""
