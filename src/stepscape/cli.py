@@ -60,6 +60,7 @@ def _parser() -> argparse.ArgumentParser:
     status = commands.add_parser("status", help="done, running, failed, diverged; verdicts and figures")
     status.add_argument("studies", nargs="*", metavar="STUDY", help="default: those of config/config.yaml")
     status.add_argument("--results", help="default: that of config/config.yaml")
+    status.add_argument("--watch", action="store_true", help="follow the training until all is made")
     status.set_defaults(run=_status)
 
     listing = commands.add_parser("list", help="the members of a kind, with fields, units and sources")
@@ -162,7 +163,7 @@ def _plan(options: argparse.Namespace) -> int:
 def _status(options: argparse.Namespace) -> int:
     from stepscape import overview
 
-    return overview.show_status(options.studies, options.results)
+    return overview.show_status(options.studies, options.results, follow=options.watch)
 
 
 def _list(options: argparse.Namespace) -> int:

@@ -85,7 +85,9 @@ def decode(text: str, lengths: Sequence[int], scale: Scale) -> list[NDArray[np.f
     limits = np.frombuffer(packed, "<f4", 2 * len(lengths)).reshape(-1, 2).astype(float)
     codes = np.frombuffer(packed, np.uint8, offset=8 * len(lengths)).reshape(2, -1).T.copy().view("<u2").ravel()
     rows = []
-    for (low, high), of_row in zip(limits, np.split(codes, np.cumsum(lengths)[:-1]), strict=True):
+    ends = np.cumsum(lengths, dtype=int)
+    for (low, high), end, length in zip(limits, ends, lengths, strict=True):
+        of_row = codes[end - length : end]
         heights = low + (high - low) * (of_row - 1.0) / (_LEVELS - 1)
         values = 10.0**heights if scale == "log" else heights
         values[of_row == _ZERO] = 0.0 if scale == "log" else high
