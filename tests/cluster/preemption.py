@@ -14,6 +14,9 @@ from tests.cluster.test_cluster import dataset, jobs_of, results, resumed_after,
 
 pytestmark = pytest.mark.timeout(7200)
 
+UPDATES = 1_500_000
+"""About ten minutes on a processor that has nothing else to do."""
+
 STUDY: dict[str, Any] = {
     "title": "One pack of ten minutes",
     "defaults": {
@@ -21,7 +24,7 @@ STUDY: dict[str, Any] = {
         "model": {"name": "mlp", "hidden": [4]},
         "loss": "mse",
         "optimizer": "gd",
-        "budget": {"steps": 1_500_000},
+        "budget": {"steps": UPDATES},
     },
     "grid": [{"lr": [0.1]}],
     "observe": {"losses": {"every": 5000}},
@@ -44,7 +47,7 @@ def test_a_pack_preempted_twice_goes_on_where_it_was(slurm: Cluster, tmp_path: P
     project = login(tmp_path / "project", slurm, STUDY)
     with project.head() as head:
         for share in (1 / 3, 2 / 3):
-            wait_until(lambda share=share: step_of(project) > share * 1_500_000, 3600, "the pack to come this far")
+            wait_until(lambda share=share: step_of(project) > share * UPDATES, 3600, "the pack to come this far")
             ((job, pack),) = jobs_of(slurm, project, "RUNNING").items()
             before = step_of(project)
             preempt(slurm, job)

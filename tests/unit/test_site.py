@@ -152,7 +152,7 @@ def test_slurm_is_asked_by_its_commands(tmp_path: Path, monkeypatch: pytest.Monk
     monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
     rows = "\\n".join(ROWS)
     _command(tmp_path, "sinfo", f'printf "%b" "{rows}"')
-    _command(tmp_path, "sacctmgr", "printf 'physics|normal,long\\nmaths|normal\\n'")
+    _command(tmp_path, "sacctmgr", "printf 'physics|normal\\nmaths|normal\\nphysics|long\\n'")
     assert ask_slurm() == OFFER
     _command(tmp_path, "sacctmgr", "echo no accounting >&2; exit 1")
     assert ask_slurm() == Offer(OFFER.partitions, None)

@@ -110,8 +110,10 @@ def _accounts() -> dict[str, list[str]] | None:
         rows = _rows(*words, f"user={getpass.getuser()}", "format=account,qos")
     except (StepscapeError, OSError):  # no accounting: any account is taken, and none is kept
         return None
-    pairs = (row.split("|") for row in rows)
-    return {account: qos.split(",") for account, qos in pairs}
+    found: dict[str, list[str]] = {}
+    for account, qualities in (row.split("|") for row in rows):  # a row for each partition, where that matters
+        found.setdefault(account, []).extend(qualities.split(","))
+    return found
 
 
 def read_partitions(rows: Iterable[str]) -> dict[str, Partition]:
