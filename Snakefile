@@ -52,6 +52,7 @@ rule all:
     default_target: True
     input:
         [paths.receipt(pack.id) for pack in plan.packs],
+        [paths.dataset_marker(study.name) for study in plan.studies],
         [paths.table(study.name) for study in plan.studies],
         [paths.claims(study.name) for study in plan.studies if study.claims],
         [paths.figure(study.name, figure.id, "svg") for study in plan.studies for figure in study.figures],

@@ -39,7 +39,7 @@ def test_a_full_disk(disk: Path, tmp_path: Path, ledger: Ledger, tries: Tries, u
                 assert "the disk is full" in said
                 assert str(disk / "results") in said
                 assert "Make room there" in said
-                assert sweep.faults() == []
+                assert sweep.damage() == []
                 tally.noticed += 1
                 filler.unlink()
                 sweep.make()

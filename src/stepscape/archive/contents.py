@@ -16,8 +16,9 @@ from stepscape.archive import crate
 from stepscape.archive.bag import is_portable, write_bag
 from stepscape.archive.provenance import Checkout
 from stepscape.errors import StepscapeError, counted
+from stepscape.store.checksums import checksum_faults
 from stepscape.store.files import replacing
-from stepscape.store.verify import dataset_faults, file_fault
+from stepscape.store.verify import file_fault
 from stepscape.study.companions import study_files
 from stepscape.study.paths import Paths
 from stepscape.study.spec import Study
@@ -101,6 +102,7 @@ def _results(study: Study, paths: Paths) -> dict[str, _Part]:
     files |= {RESULTS.dataset(study.name) / path: dataset / path for path in inside}
     parts = {_name(path): _Part(file) for path, file in files.items()}
     parts[_name(RESULTS.dataset_marker(study.name))] = _Part(_held(paths.dataset_marker(study.name)))
+    parts[_name(RESULTS.checksums(study.name))] = _Part(paths.checksums(study.name), "SHA-256 of dataset and table")
     parts[_name(RESULTS.table(study.name))] = _Part(_held(paths.table(study.name)), "one row a run")
     if study.claims:
         parts[_name(RESULTS.claims(study.name))] = _Part(_held(paths.claims(study.name)), "verdicts")
@@ -160,8 +162,9 @@ def _check_present(study: Study, paths: Paths, results: Mapping[str, _Part]) -> 
     if missing:
         heading = f"{study.path}: {counted(len(missing), 'file')} of its results missing"
         raise StepscapeError(f"{heading}\n{_shown(missing)}\n{_REMEDY}")
-    if damaged := list(dataset_faults(paths.dataset(study.name))):
-        raise StepscapeError("\n".join(damaged))
+    if damaged := list(checksum_faults(paths.study(study.name))):
+        remedy = f"Delete {paths.dataset(study.name)} and start Snakemake: it makes it again; then archive again."
+        raise StepscapeError("\n".join([*damaged, remedy]))
 
 
 def _check_agreement(study: Study, paths: Paths, payload: Mapping[str, Path | bytes], sums: Mapping[str, str]) -> None:

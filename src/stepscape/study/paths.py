@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 RUN_ENDING = ".zarr.zip"
+CHECKSUMS = "SHA256SUMS"
 
 
 @dataclass(frozen=True)
@@ -125,6 +126,10 @@ class Paths:
     def table(self, study: str) -> Path:
         """One row a run: every axis, status, final values."""
         return self.study(study) / "runs.csv"
+
+    def checksums(self, study: str) -> Path:
+        """SHA-256 of every file of a dataset, and of its table."""
+        return self.study(study) / CHECKSUMS
 
     def claims(self, study: str) -> Path:
         """The verdicts."""
