@@ -76,12 +76,8 @@ class Sweep:
 
     def faults(self) -> list[str]:
         """What `stepscape verify` says of the results and of the archive, without its last lines."""
-        return [
-            line
-            for path in (self.paths.root, self.paths.archive(self.study.name))
-            if path.exists()
-            for line in verified(path)
-        ]
+        begun = {self.paths.runs: self.paths.root, self.paths.archive(self.study.name): None}
+        return [line for made, path in begun.items() if made.exists() for line in verified(path or made)]
 
     def damage(self) -> list[str]:
         """The faults of what is finished: a dataset that was being made may lack its parts."""

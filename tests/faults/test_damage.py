@@ -30,9 +30,9 @@ PLACES: dict[str, Callable[[Sweep], list[Path]]] = {
     "archives": lambda sweep: [sweep.paths.archive(sweep.study.name)],
 }
 HARMS: dict[str, tuple[Harm, int]] = {
-    "bit flipped": (flip, 36),
-    "truncated": (truncate, 18),
-    "tail of zeros": (zero_tail, 9),
+    "bit flipped": (flip, 30),
+    "truncated": (truncate, 15),
+    "tail of zeros": (zero_tail, 6),
 }
 
 
@@ -140,7 +140,7 @@ def test_deleted(
             place: counting.enter_context(ledger.count("deleted", place, damage=place == noticed))
             for place in [noticed, *silent]
         }
-        for number in tries(8, 1):
+        for number in tries(5, 1):
             begin()
             chance = random.Random(f"deleted {number}")
             with ExitStack() as trying:

@@ -63,7 +63,7 @@ def test_killed_at_any_time(sweep: Sweep, ledger: Ledger, tries: Tries, undistur
     lasts = time.monotonic() - started
     moments = random.Random(1)
     with ledger.count("kill -9", "a job, at any time") as tally:
-        while tally.tried < len(tries(32, 2)) and not tally.failures:
+        while tally.tried < len(tries(28, 2)) and not tally.failures:
             sweep.clear()
             with tally.trying(f"try {tally.tried}"):
                 job, killed = None, 0
