@@ -5,16 +5,14 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from tests.faults.ledger import HEAD, Ledger
+from tests.faults.ledger import HEAD, TABLE, Ledger
 from tests.faults.sweep import Sweep
 
-TABLE = os.environ.get("FAULTS", "")
 LEDGER = Ledger()
 
 

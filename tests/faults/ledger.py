@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import os
+import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+
+TABLE = os.environ.get("FAULTS", "")
+"""Where the table is to be written; empty where only a few faults are tried."""
 
 HEAD = """\
 # Faults
@@ -49,7 +54,7 @@ class Tally:
         try:
             yield self
         except Exception as error:
-            self.failures.append(f"{words}: {type(error).__name__}: {error}")
+            self.failures.append(f"{words}: {''.join(traceback.format_exception(error))}")
             return
         if self.to_notice and self.noticed == noticed:
             self.failures.append(f"{words}: not noticed")

@@ -76,12 +76,13 @@ class Sweep:
 
     def faults(self) -> list[str]:
         """What `stepscape verify` says of the results and of the archive, without its last lines."""
-        return [
-            line
-            for path in (self.paths.root, self.paths.archive(self.study.name))
-            if path.exists()
-            for line in verified(path)
-        ]
+        begun = {self.paths.runs: self.paths.root, self.paths.archive(self.study.name): None}
+        return [line for made, path in begun.items() if made.exists() for line in verified(path or made)]
+
+    def damage(self) -> list[str]:
+        """The faults of what is finished: a dataset that was being made may lack its parts."""
+        begun = str(self.paths.study(self.study.name))
+        return [fault for fault in self.faults() if not fault.startswith(begun)]
 
     def clear(self) -> None:
         """Removes all results, not the folder that they are in, which may be a disk."""
@@ -94,8 +95,8 @@ def verified(path: Path) -> list[str]:
     status, out, err = command("verify", path)
     assert err == ""
     lines = out.splitlines()
-    found = [line for line in lines if ": damaged" in line or ": missing" in line or "SHA-256" in line]
-    assert status == bool(found), out
+    found = lines[:-2] if status else lines[:-1]
+    assert lines[len(found)].endswith(f"{len(found)} damaged")
     return found
 
 

@@ -24,9 +24,8 @@ def touches(folder: Path) -> int:
     return int(told.read_text())
 
 
-def mend(sweep: Sweep, tally: Tally, undisturbed: dict[str, bytes], killed: int) -> None:
-    """After a row of kills: nothing is damaged, and a restart makes the rest. All kills of the row count."""
-    assert sweep.faults() == []
+def check(sweep: Sweep, tally: Tally, undisturbed: dict[str, bytes], killed: int) -> None:
+    """After a row of kills a restart makes the rest. All kills of the row count as tries."""
     sweep.make()
     assert sweep.results() == undisturbed
     assert sweep.faults() == []
@@ -39,19 +38,21 @@ def test_killed_at_any_touch_of_a_file(
 ) -> None:
     count = touches(tmp_path)
     assert count > 100
-    with ledger.count("kill -9", "a job, before a file is opened, renamed or removed") as tally:
-        for row in tries(16, 1):
-            moments = random.Random(row)
-            with tally.trying(f"row {row}"):
-                sweep.clear()
+    moments = random.Random(0)
+    with ledger.count("kill -9", "a job, before it touches a file") as tally:
+        while tally.tried < len(tries(64, 2)) and not tally.failures:
+            sweep.clear()
+            with tally.trying(f"try {tally.tried}"):
                 killed = 0
-                for _ in range(4):
-                    job = process(make_until, sweep, moments.randrange(count if killed == 0 else count // 2))
+                while killed < 4:
+                    job = process(make_until, sweep, moments.randrange(count // (1 + killed)))
                     job.join()
-                    assert job.exitcode in (0, -signal.SIGKILL)
-                    killed += job.exitcode != 0
-                    assert sweep.faults() == []
-                mend(sweep, tally, undisturbed, killed)
+                    assert sweep.damage() == []
+                    if job.exitcode == 0:
+                        break
+                    assert job.exitcode == -signal.SIGKILL
+                    killed += 1
+                check(sweep, tally, undisturbed, killed)
 
 
 def test_killed_at_any_time(sweep: Sweep, ledger: Ledger, tries: Tries, undisturbed: dict[str, bytes]) -> None:
@@ -60,17 +61,17 @@ def test_killed_at_any_time(sweep: Sweep, ledger: Ledger, tries: Tries, undistur
     job.join()
     assert job.exitcode == 0
     lasts = time.monotonic() - started
+    moments = random.Random(1)
     with ledger.count("kill -9", "a job, at any time") as tally:
-        for row in tries(10, 1):
-            moments = random.Random(1000 + row)
-            with tally.trying(f"row {row}"):
-                sweep.clear()
-                killed = 0
-                for _ in range(4):
+        while tally.tried < len(tries(28, 2)) and not tally.failures:
+            sweep.clear()
+            with tally.trying(f"try {tally.tried}"):
+                job, killed = None, 0
+                while killed < 4 and (job is None or job.exitcode != 0):
                     job = process(make, sweep)
-                    job.join(moments.uniform(0.1, 0.9) * lasts)
+                    job.join(moments.uniform(0, 0.9) * lasts)
                     job.kill()
                     job.join()
                     killed += job.exitcode == -signal.SIGKILL
-                assert killed
-                mend(sweep, tally, undisturbed, killed)
+                    assert sweep.damage() == []
+                check(sweep, tally, undisturbed, killed or 1)

@@ -18,7 +18,7 @@ YEAR = 365 * 86_400.0
 
 def test_three_at_once(sweep: Sweep, ledger: Ledger, tries: Tries, undisturbed: dict[str, bytes]) -> None:
     with ledger.count("at once", "three invocations, no lock") as tally:
-        for number in tries(8, 1):
+        for number in tries(6, 1):
             with tally.trying(f"try {number}"):
                 sweep.clear()
                 jobs = [process(make, sweep) for _ in range(3)]
@@ -34,7 +34,7 @@ def test_of_two_at_once_one_is_killed(
     sweep: Sweep, ledger: Ledger, tries: Tries, undisturbed: dict[str, bytes]
 ) -> None:
     with ledger.count("kill -9", "one of two invocations") as tally:
-        for number in tries(8, 1):
+        for number in tries(6, 1):
             with tally.trying(f"try {number}"):
                 sweep.clear()
                 killed = process(make_until, sweep, random.Random(number).randrange(150))
@@ -51,7 +51,7 @@ def test_of_two_at_once_one_is_killed(
 def test_a_clock_that_jumps(sweep: Sweep, ledger: Ledger, tries: Tries, undisturbed: dict[str, bytes]) -> None:
     """Of one of two that train at once, by years or by hours, there or back, at any touch."""
     with ledger.count("clock jumps", "of one of two invocations") as tally:
-        for number in tries(8, 1):
+        for number in tries(6, 1):
             with tally.trying(f"try {number}"):
                 sweep.clear()
                 chance = random.Random(number)
@@ -82,7 +82,7 @@ def test_time_stamps_of_another_clock(
 ) -> None:
     """Some files are from the future, some from the past, and some are missing: the restart makes these."""
     with ledger.count("clock jumps", "time stamps of all files") as tally:
-        for number in tries(10, 1):
+        for number in tries(6, 1):
             with tally.trying(f"try {number}"):
                 sweep.clear()
                 sweep.make()
