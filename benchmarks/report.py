@@ -1,7 +1,8 @@
 """What a study's page costs: bytes, seconds to make it, seconds until it can be used, and what a click takes.
 
-The quickstart is measured from its results, if they are there; then runs of noise, every step of each. Needs Chromium
-where Debian puts it, and playwright. Times are those of the slowest of several.
+The quickstart is measured from its results, if they are there; then runs whose numbers fall as the root of the steps,
+with 10 % of noise on each, every step told. Needs Chromium where Debian puts it, and playwright. Of several clicks the
+slowest counts.
 """
 
 from __future__ import annotations
@@ -17,11 +18,9 @@ import yaml
 
 from benchmarks.collect import judge, write_runs
 from stepscape.cli import main as stepscape
-from stepscape.registry import find, member
 from stepscape.report.study import report_study
 from stepscape.store.collect import collect_study
 from stepscape.study.paths import Paths
-from stepscape.study.run import Run
 from stepscape.study.spec import Study, load_study
 from tests.browser.chromium import Visit, browser
 
@@ -32,29 +31,13 @@ FIGURES = ["loss_curves", "sharpness_over_threshold", "final_sharpness"]
 _WAIT = "body[data-ready]:not([data-busy])"
 
 
-def register_losses() -> None:
-    """Makes noise an observable, called as the losses are: all four numbers of every step."""
-    from stepscape.observables import Observable, Variable
-
-    if find("observable", "benchmark_losses") is None:
-
-        @member("benchmark_losses")
-        class Losses(Observable):
-            """Positive noise in place of losses and accuracies."""
-
-            def variables(self, run: Run) -> tuple[Variable, ...]:
-                names = ("train_loss", "test_loss", "train_accuracy", "test_accuracy")
-                return tuple(Variable(name, name.replace("_", " "), summary=True) for name in names)
-
-
 def make_study(folder: Path, runs: int, steps: int) -> Study:
     """Two optimizers, five learning rates, five batch sizes, and as many seeds as give `runs` runs."""
-    register_losses()
     content = {
         "title": "Noise",
         "defaults": {
-            "dataset": {"name": "quadratic", "eigenvalues": [1 / (1 + index) for index in range(40)]},
-            "model": {"name": "linear", "bias": False},
+            "dataset": {"name": "digits", "train_size": 500},
+            "model": {"name": "mlp", "hidden": [32]},
             "loss": "mse",
             "budget": {"steps": steps},
         },
@@ -62,11 +45,11 @@ def make_study(folder: Path, runs: int, steps: int) -> Study:
             {
                 "optimizer": ["gd", "adam"],
                 "lr": [0.005, 0.01, 0.02, 0.05, 0.1],
-                "batch_size": [2, 4, 8, 16, "full"],
+                "batch_size": [16, 32, 64, 128, "full"],
                 "seed": list(range(max(runs // 50, 1))),
             }
         ],
-        "observe": {"benchmark_losses": {"every": 1}, "hessian_top": {"every": 20, "k": 4}},
+        "observe": {"losses": {"every": 1}, "hessian_top": {"every": 20, "k": 4}, "preconditioned_top": {"every": 20}},
         "figures": FIGURES,
     }
     path = folder / "noise.yaml"
@@ -77,7 +60,7 @@ def make_study(folder: Path, runs: int, steps: int) -> Study:
 def noise(folder: Path, runs: int, steps: int) -> tuple[Study, Paths]:
     """A study of noise, collected and drawn."""
     study, paths = make_study(folder, runs, steps), Paths(folder / "results")
-    write_runs(study.runs, paths)
+    write_runs(study.runs, paths, positive=True)
     collect_study(study, paths)
     for figure in FIGURES:
         stepscape(["draw", str(study.path), figure, "--results", str(paths.root)])

@@ -134,7 +134,7 @@ def test_arrow_keys_read_every_value_of_every_curve(opened: Visit, reported: Rep
         opened.page.keyboard.press("ArrowDown")
     print(f"worst value: {worst:.1e}")
     assert len(read) == 3 * 13
-    assert worst < 1e-3
+    assert worst < 2.4e-3, "half a step of 0.002 decades, and four digits"
     assert opened.page.locator("#chart-1 .plot").get_attribute("aria-valuenow") == "12"
 
 
@@ -150,7 +150,7 @@ def test_the_pointer_reads_the_curve_below_it(opened: Visit, reported: Reported)
     place = reported.ds.preconditioned_top_step.values.tolist().index(step)
     ds = reported.ds.isel(run=run, preconditioned_top_measurement=place)
     expected = float(ds.preconditioned_eigenvalue[0] / ds.preconditioned_threshold)
-    assert value == pytest.approx(expected, rel=2e-3)
+    assert value == pytest.approx(expected, rel=3e-3)
     opened.page.mouse.down()
     opened.page.mouse.up()
     opened.settle()
@@ -168,7 +168,7 @@ def test_other_quantities_are_read_too(opened: Visit, reported: Reported, variab
     held = reported.ds[variable].isel(run=run_of(reported.ds, label, "mse"))
     last = held.values[-1].flat[0]
     assert step == 12
-    assert value == pytest.approx(float(last), rel=2e-3, abs=1e-6)
+    assert value == pytest.approx(float(last), rel=3e-3, abs=1e-6)
 
 
 def test_spectra_and_overlaps_are_those_of_the_run(opened: Visit, reported: Reported) -> None:
@@ -215,7 +215,7 @@ def test_a_band_is_the_median_over_runs(opened: Visit, reported: Reported) -> No
     step, value, label = readout(opened, "#chart-1")
     assert (step, label) == (12, "lr 0.05: median of 6 runs")
     runs = (reported.ds.optimizer.values == "gd") & (reported.ds.loss.values == "mse") & (reported.ds.lr.values == 0.05)
-    assert value == pytest.approx(float(np.median(reported.ds.train_loss.values[runs, 12])), rel=1e-3)
+    assert value == pytest.approx(float(np.median(reported.ds.train_loss.values[runs, 12])), rel=3e-3)
 
 
 def test_the_address_keeps_everything(opened: Visit, visit: Open, reported: Reported) -> None:
