@@ -20,7 +20,7 @@ help: ## show this
 	@sed -n 's/^#   \([A-Z_][A-Z_]*\)  *\(.*\)/  \1\t\2/p; s/^# \{19,\}\(.*\)/\t\1/p' envs/build | expand -t 18
 	@printf '  CORES\tcores a sweep may use; default: all\n  SNAKEMAKE_FLAGS, PYTEST_FLAGS   handed on as they are\n' | expand -t 18
 
-run: ## run the configured studies, then show their claims and figures
+run: ## run the configured studies, then show their claims, figures and pages
 	@envs/build runtime
 	@$(WITH_BIN) $(BIN)/snakemake --cores $(CORES) $(SNAKEMAKE_FLAGS)
 	@$(BIN)/stepscape status

@@ -48,7 +48,7 @@ rule index_studies:
     threads: 1
     params:
         results=lambda wildcards: settings.results,
-        fingerprint=fingerprint.code_of_pages(),
+        fingerprint=fingerprint.of_pages(),
     message:
         "Writing the index of all studies"
     shell:
