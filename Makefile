@@ -11,7 +11,7 @@ BIN := .venv/bin
 WITH_BIN = PATH="$(CURDIR)/$(BIN):$$PATH"
 
 .DEFAULT_GOAL := help
-.PHONY: help run test cluster cluster-long lint lock pictures clean
+.PHONY: help run test fuzz cluster cluster-long lint lock pictures clean
 
 help: ## show this
 	@echo 'Usage: make TARGET [VARIABLE=value ...]'
@@ -27,6 +27,10 @@ run: ## run the configured studies, then show their claims and figures
 
 test: lint ## check everything: lint, then the tests
 	$(WITH_BIN) $(BIN)/pytest $(PYTEST_FLAGS)
+
+fuzz: ## ten thousand broken studies, each of which must give a plan or a message
+	@envs/build dev
+	$(WITH_BIN) STEPSCAPE_MUTATIONS=10000 $(BIN)/pytest tests/property/test_mutations.py --timeout 3600 $(PYTEST_FLAGS)
 
 cluster: ## the tests on a SLURM that they start themselves; needs root once, on Debian
 	@envs/build dev

@@ -7,6 +7,7 @@ written.
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
@@ -77,10 +78,18 @@ def keep_up(plan: Plan, paths: Paths) -> dict[str, Run]:
 def _write_plan(plan: Plan, pack: Pack, paths: Paths, *, renew: bool) -> None:
     path = paths.pack_plan(pack.id)
     before = plan.packs_before(pack)
-    if not path.exists() or (renew and _planned_before(path) != before):
+    may_differ = renew and any(run.parent for run in pack.runs)
+    if not path.exists() or (may_differ and _planned_before(path) != before):
         data = sorted({run.dataset.name for run in pack.runs if run.dataset.archives})
         needs = {key: names for key, names in (("before", before), ("data", data)) if names}
-        write_json(path, {"pack": pack.id, "runs": [run.spec for run in pack.runs], **needs})
+        write_atomically(path, _plan_text(pack, needs).encode())
+
+
+def _plan_text(pack: Pack, needs: Mapping[str, list[str]]) -> str:
+    """JSON with a run in each line: a hundred thousand of them are written before the first is trained."""
+    head = json.dumps({"pack": pack.id, **needs}, indent=1).removesuffix("\n}")
+    runs = ",\n  ".join(run.canonical for run in pack.runs)
+    return f'{head},\n "runs": [\n  {runs}\n ]\n}}\n'
 
 
 def _planned_before(pack_plan: Path) -> list[str]:
