@@ -150,6 +150,23 @@ def test_a_damaged_run_is_named_and_trained_again(project: Project) -> None:
     assert project.run("stepscape", "verify", "results").returncode == 0
 
 
+def test_a_damaged_dataset_is_named_and_made_again(project: Project) -> None:
+    folder = project.folder / "results/studies/tiny"
+    before = {path: path.read_bytes() for path in folder.glob("dataset.zarr/**/*") if path.is_file()}
+    (chunk,) = (folder / "dataset.zarr/train_loss/c").rglob("0/0")
+    chunk.unlink()
+    checked = project.run("stepscape", "verify", "results")
+    assert checked.returncode == 1
+    assert f"{chunk.relative_to(project.folder)}: missing" in checked.stdout
+    assert "Delete what is damaged, of a dataset the whole folder `dataset.zarr`, and start Snakemake" in checked.stdout
+    shutil.rmtree(folder / "dataset.zarr")
+    ran, done = project.jobs()
+    assert done.returncode == 0, done.stderr
+    assert ran == AFTER_TRAINING
+    assert {path: path.read_bytes() for path in folder.glob("dataset.zarr/**/*") if path.is_file()} == before
+    assert project.run("stepscape", "verify", "results").returncode == 0
+
+
 def test_a_second_study_that_shares_runs(project: Project) -> None:
     before = project.runs()
     second = project.study.with_name("second.yaml")

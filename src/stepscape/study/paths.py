@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 RUN_ENDING = ".zarr.zip"
+CHECKSUMS = "SHA256SUMS"
 
 
 @dataclass(frozen=True)
@@ -112,7 +113,7 @@ class Paths:
 
     def study(self, study: str) -> Path:
         """All that is made of a study."""
-        return self.root / "studies" / study
+        return self.studies / study
 
     def dataset(self, study: str) -> Path:
         """A study's dataset, a Zarr store."""
@@ -126,6 +127,10 @@ class Paths:
         """One row a run: every axis, status, final values."""
         return self.study(study) / "runs.csv"
 
+    def checksums(self, study: str) -> Path:
+        """SHA-256 of every file of a dataset, and of its table."""
+        return self.study(study) / CHECKSUMS
+
     def claims(self, study: str) -> Path:
         """The verdicts."""
         return self.study(study) / "claims.json"
@@ -133,6 +138,20 @@ class Paths:
     def figure(self, study: str, figure: str, ending: str) -> Path:
         """A figure, as `svg` or `png`."""
         return self.study(study) / "figures" / f"{figure}.{ending}"
+
+    def report(self, study: str) -> Path:
+        """A study's page."""
+        return self.study(study) / "report.html"
+
+    @property
+    def index(self) -> Path:
+        """The page that leads to those of all studies."""
+        return self.studies / "index.html"
+
+    @property
+    def studies(self) -> Path:
+        """All that is made of studies."""
+        return self.root / "studies"
 
     def archive(self, study: str) -> Path:
         """All of a study's results in one file."""
