@@ -25,7 +25,7 @@ from stepscape.store.receipts import existing_runs, known
 from stepscape.study.config import load_plan, read_config
 from stepscape.study.paths import Paths
 from stepscape.study.plan import Plan
-from stepscape.study.reference import default_text
+from stepscape.study.reference_pages import default_text
 from stepscape.study.run import describe_run
 from stepscape.study.spec import Study
 
