@@ -11,7 +11,7 @@ BIN := .venv/bin
 WITH_BIN = PATH="$(CURDIR)/$(BIN):$$PATH"
 
 .DEFAULT_GOAL := help
-.PHONY: help run test faults fuzz cluster cluster-long lint lock pictures atlas clean
+.PHONY: help run test faults fuzz cluster cluster-long lint lock pictures atlas docs clean
 
 help: ## show this
 	@echo 'Usage: make TARGET [VARIABLE=value ...]'
@@ -63,6 +63,12 @@ atlas: ## run all studies of the atlas, then write what they found into docs/atl
 	@$(WITH_BIN) $(BIN)/snakemake --cores $(CORES) --configfile config/atlas.yaml $(SNAKEMAKE_FLAGS)
 	@$(BIN)/stepscape atlas
 
+docs: ## build the documentation into docs/_build/html; examples are executed, and a dead link is an error
+	@envs/build dev
+	$(BIN)/python -m sphinx --fresh-env --fail-on-warning --keep-going --jobs auto --quiet --conf-dir docs \
+	  --doctree-dir docs/_build/doctrees . docs/_build/html
+	@echo 'Open docs/_build/html/index.html'
+
 clean: ## remove .venv, .snakemake and caches; results/ stays
-	rm -rf .venv .snakemake .hypothesis .mypy_cache .pytest_cache .ruff_cache build dist src/*.egg-info
+	rm -rf .venv .snakemake .hypothesis .mypy_cache .pytest_cache .ruff_cache build dist docs/_build src/*.egg-info
 	find . -name .git -prune -o -path ./results -prune -o -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -95,7 +95,9 @@ def _parser() -> argparse.ArgumentParser:
     report.set_defaults(run=_report)
 
     _add_keeping(commands)
-    reference = commands.add_parser("reference", help="writes config/README.md and the schema from the code")
+    reference = commands.add_parser(
+        "reference", help="writes config/README.md, docs/members and the schema from the code"
+    )
     reference.add_argument("--check", action="store_true", help="write nothing; status 1 if they are stale")
     reference.set_defaults(run=_reference)
 

@@ -27,7 +27,7 @@ from stepscape.store.receipts import existing_runs, known
 from stepscape.study.config import load_plan, read_config
 from stepscape.study.paths import Paths
 from stepscape.study.plan import Plan
-from stepscape.study.reference import default_text
+from stepscape.study.reference_pages import default_text
 from stepscape.study.run import describe_run
 from stepscape.study.spec import Study
 
@@ -126,8 +126,11 @@ def show_status(names: Sequence[str], results: str | None, *, follow: bool = Fal
 
 
 def _all_made(plan: Plan, paths: Paths) -> bool:
-    made = (path for study in plan.studies for path in study.products(paths))
-    return plan.runs.keys() <= existing_runs(paths) and all(path.exists() for path in made)
+    return plan.runs.keys() <= existing_runs(paths) and all(
+        path.exists()
+        for study in plan.studies
+        for path in paths.products(study.name, [entry.id for entry in study.figures], claims=bool(study.claims))
+    )
 
 
 def _outcomes(plan: Plan, paths: Paths) -> Iterator[Text | Table]:

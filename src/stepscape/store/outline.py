@@ -69,10 +69,8 @@ class Outline:
         """What is made if nobody asks for anything else; what lies in between would not be made again if it went."""
         made = [paths.receipt(pack) for pack in self.packs]
         for name, study in self.studies.items():
-            made += [paths.dataset_marker(name), paths.table(name)]
-            made += [paths.claims(name)] if study.has_claims else []
-            made += [paths.figure(name, figure, "svg") for figure in study.figures]
-        return [*made, *self.pages(paths), paths.index]
+            made += paths.products(name, study.figures, claims=study.has_claims)
+        return [*made, paths.index]
 
     def pages(self, paths: Paths) -> list[Path]:
         """The page of each study."""

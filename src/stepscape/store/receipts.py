@@ -16,7 +16,7 @@ from typing import Any
 from stepscape.datasets._user_file import UserFile
 from stepscape.errors import FileError, Mistaken, StepscapeError
 from stepscape.store.files import set_aside, write_atomically
-from stepscape.store.seals import BrokenSealError, read_sealed, unsealed_json, write_sealed
+from stepscape.store.seals import BrokenSealError, is_sealed, read_sealed, sealed, unsealed_json, write_sealed
 from stepscape.study.identity import canonical_json, digest
 from stepscape.study.paths import RUN_ENDING, Paths
 from stepscape.study.plan import Pack, Plan

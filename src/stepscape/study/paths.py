@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -161,6 +162,12 @@ class Paths:
     def studies(self) -> Path:
         """All that is made of studies."""
         return self.root / "studies"
+
+    def products(self, study: str, figures: Iterable[str], *, claims: bool) -> list[Path]:
+        """All that is made of a study's runs: dataset, table, verdicts if it has claims, figures, page."""
+        verdicts = [self.claims(study)] if claims else []
+        drawn = [self.figure(study, figure, "svg") for figure in figures]
+        return [self.dataset_marker(study), self.table(study), *verdicts, *drawn, self.report(study)]
 
     def archive(self, study: str) -> Path:
         """All of a study's results in one file."""
