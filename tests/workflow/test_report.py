@@ -52,7 +52,9 @@ def test_snakemake_s_report_holds_pages_figures_and_captions(project: Project) -
     for figure in ("loss_curves", "sharpness_over_threshold"):
         assert (project.folder / f"results/studies/tiny/figures/{figure}.svg").read_bytes() in held.values()
     text = b"".join(held.values()).decode(errors="replace")
-    results = json.loads(re.search(r"var results = (\{.*?\});?\n", text)[1])  # type: ignore[index]
+    start = re.search(r"var results = (?=\{)", text)
+    assert start
+    results, _ = json.JSONDecoder().raw_decode(text, start.end())
     told = {entry["name"]: entry for entry in results.values()}
     assert set(told) == {"report.html", "runs.csv", "loss_curves.svg", "sharpness_over_threshold.svg"}
     assert told["report.html"]["category"] == told["runs.csv"]["category"] == "Studies"
