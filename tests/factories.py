@@ -11,10 +11,11 @@ import torch
 import xarray as xr
 import yaml
 
+from stepscape.cli import main
 from stepscape.registry import make
 from stepscape.store.collect import collect_study
-from stepscape.store.files import write_json
 from stepscape.store.receipts import keep_up
+from stepscape.store.seals import write_sealed
 from stepscape.study.paths import Paths
 from stepscape.study.plan import Pack, Plan, make_plan
 from stepscape.study.run import Run
@@ -88,7 +89,7 @@ def make_study(folder: Path, name: str = "small", **given: Any) -> Study:
 def write_pack(paths: Paths, runs: Sequence[Run]) -> Pack:
     """The plan of a pack of these runs, in their order, as the main process writes it."""
     pack = Pack(tuple(runs))
-    write_json(paths.pack_plan(pack.id), {"pack": pack.id, "runs": [run.spec for run in runs]})
+    write_sealed(paths.pack_plan(pack.id), {"pack": pack.id, "runs": [run.spec for run in runs]})
     return pack
 
 
@@ -104,6 +105,12 @@ def collected(study: Study, paths: Paths) -> xr.Dataset:
     """The dataset of a study, all of it trained."""
     train_plan(make_plan([study]), paths)
     return collect_study(study, paths).load()
+
+
+def judged_and_drawn(study: Study, paths: Paths) -> None:
+    """Writes the verdicts and figures of a collected study, as the jobs would."""
+    for words in (["judge"], *(["draw", entry.id] for entry in study.figures)):
+        assert main([words[0], str(study.path), *words[1:], "--results", str(paths.root)]) == 0
 
 
 def normal(*shape: int, seed: int = 0) -> torch.Tensor:

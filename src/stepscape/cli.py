@@ -14,7 +14,7 @@ for _variable in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
     )  # before numpy and torch: threads change the last bits, and one is fastest here
 
 from stepscape import __version__  # noqa: E402
-from stepscape.errors import StepscapeError  # noqa: E402
+from stepscape.errors import StepscapeError, StorageError  # noqa: E402
 from stepscape.registry import KINDS  # noqa: E402
 from stepscape.study.paths import DataPaths, Paths  # noqa: E402
 
@@ -27,6 +27,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     Returns:
         0; 1 where something is wrong, which is then told on standard error.
+
+    Raises:
+        OSError: one that no command foresees, and that speaks of no disk.
     """
     options = _parser().parse_args(arguments)
     try:
@@ -37,6 +40,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except BrokenPipeError:  # the reader, such as `head`, has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
+    except OSError as error:
+        if not StorageError.speaks_of(error):
+            raise
+        print(StorageError(error.filename or Path.cwd(), error), file=sys.stderr)
+        return 1
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -52,6 +60,7 @@ def _parser() -> argparse.ArgumentParser:
     status = commands.add_parser("status", help="done, running, failed, diverged; verdicts and figures")
     status.add_argument("studies", nargs="*", metavar="STUDY", help="default: those of config/config.yaml")
     status.add_argument("--results", help="default: that of config/config.yaml")
+    status.add_argument("--watch", action="store_true", help="follow the training until all is made")
     status.set_defaults(run=_status)
 
     listing = commands.add_parser("list", help="the members of a kind, with fields, units and sources")
@@ -79,6 +88,11 @@ def _parser() -> argparse.ArgumentParser:
     replay.add_argument("--data-root", help="default: that of config/config.yaml")
     replay.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto", help="default: as it was trained")
     replay.set_defaults(run=_replay)
+
+    report = commands.add_parser("report", help="writes the page of each study: claims, explorer, figures, runs")
+    report.add_argument("studies", nargs="*", metavar="STUDY", help="default: those of config/config.yaml")
+    report.add_argument("--results", help="default: that of config/config.yaml")
+    report.set_defaults(run=_report)
 
     _add_keeping(commands)
     reference = commands.add_parser(
@@ -132,10 +146,12 @@ def _add_jobs(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> 
     workers.add_argument("--scheduler", metavar="ADDRESS", help="a scheduler of dask.distributed that shares it out")
     judge = commands.add_parser("judge", help="job: judges a study's claims")
     draw = commands.add_parser("draw", help="job: draws a figure of a study")
-    for job, run in ((train, _train), (collect, _collect), (judge, _judge), (draw, _draw)):
+    index = commands.add_parser("index", help="job: writes the page that leads to those of all studies")
+    jobs = {train: _train, collect: _collect, judge: _judge, draw: _draw, index: _index}
+    for job, run in jobs.items():
         job.add_argument("--results", type=Path, default=Path("results"))
         job.set_defaults(run=run)
-        if job is not train:
+        if job not in (train, index):
             job.add_argument("study", help="its name, or its file")
     draw.add_argument("figure", help="its id")
 
@@ -149,7 +165,7 @@ def _plan(options: argparse.Namespace) -> int:
 def _status(options: argparse.Namespace) -> int:
     from stepscape import overview
 
-    return overview.show_status(options.studies, options.results)
+    return overview.show_status(options.studies, options.results, follow=options.watch)
 
 
 def _list(options: argparse.Namespace) -> int:
@@ -180,6 +196,17 @@ def _replay(options: argparse.Namespace) -> int:
     if options.archive:
         return replay_archived(options.archive, options.given, options.device)
     return replay(find_run(options.given, options.results), options.device)
+
+
+def _report(options: argparse.Namespace) -> int:
+    from stepscape.report.study import report_study
+    from stepscape.study.config import read_config, study_path
+    from stepscape.study.spec import load_study
+
+    paths = Paths(Path(options.results or read_config().results))
+    for name in options.studies or read_config().studies:
+        print(report_study(load_study(study_path(name)), paths))
+    return 0
 
 
 def _archive(options: argparse.Namespace) -> int:
@@ -220,11 +247,15 @@ def _reference(options: argparse.Namespace) -> int:
 
 
 def _train(options: argparse.Namespace) -> int:
+    from stepscape.store.joblog import begin_log
+
+    paths = Paths(options.results, DataPaths(Path(options.data_root)))
+    begin_log(paths, options.pack)  # before torch is imported, which takes a while
+
     from stepscape.datasets._root import use_data_root
     from stepscape.training.pack import StoppedError, train_pack
 
     use_data_root(options.data_root)
-    paths = Paths(options.results, DataPaths(Path(options.data_root)))
     try:
         complete = train_pack(options.pack, paths, options.device, options.checkpoint_every)
     except StoppedError as stopped:
@@ -284,6 +315,13 @@ def _draw(options: argparse.Namespace) -> int:
     figure = entry.member.draw(pick(study, entry, open_study(paths.study(study.name))).load())
     for ending in ("svg", "png"):
         write_atomically(paths.figure(study.name, entry.id, ending), rendered(figure, ending))
+    return 0
+
+
+def _index(options: argparse.Namespace) -> int:
+    from stepscape.report.index import write_index
+
+    print(write_index(Paths(options.results)))
     return 0
 
 
