@@ -26,7 +26,19 @@ from sphinx.application import Sphinx
 ROOT = Path(__file__).parents[2]
 MARK = "<!-- The examples of this page are executed when the documentation is built. -->\n"
 
-_CHECKOUT = ("Snakefile", "rules", "workflow", "config", "envs", "profiles", "slurm", "src", "tests", "pyproject.toml")
+_CHECKOUT = (
+    "Snakefile",
+    "rules",
+    "workflow",
+    "config",
+    "envs",
+    "profiles",
+    "slurm",
+    "src",
+    "tests",
+    "docs/members",
+    "pyproject.toml",
+)
 _FENCE = re.compile(
     r"(?:^<!-- alt: (?P<alt>[^\n]*) -->\n)?^```(?P<language>\w+)\n(?P<body>.*?)^```$", re.MULTILINE | re.DOTALL
 )

@@ -114,3 +114,8 @@ def test_every_index_is_there() -> None:
 
 def test_bars_in_docstrings_are_bars() -> None:
     assert docstrings.escaped("|Hv| of `a | b` and |v|") == r"\|Hv\| of `a | b` and \|v\|"
+
+
+def test_what_is_returned_has_no_type_of_its_own() -> None:
+    lines = ["Args:", "    a: one", "Returns:", "    The sum: of a: and b."]
+    assert docstrings.without_return_types(lines) == [*lines[:3], "    The sum – of a: and b."]
