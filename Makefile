@@ -11,7 +11,7 @@ BIN := .venv/bin
 WITH_BIN = PATH="$(CURDIR)/$(BIN):$$PATH"
 
 .DEFAULT_GOAL := help
-.PHONY: help run test cluster cluster-long lint lock pictures clean
+.PHONY: help run test cluster cluster-long lint lock pictures atlas clean
 
 help: ## show this
 	@echo 'Usage: make TARGET [VARIABLE=value ...]'
@@ -49,6 +49,11 @@ lock: ## pin the newest versions that fit pyproject.toml, in envs/
 
 pictures: run ## put the figures of the quickstart into docs/pictures, where README.md shows them
 	cp results/studies/quickstart/figures/*.png docs/pictures/
+
+atlas: ## run all studies of the atlas, then write what they found into docs/atlas/
+	@envs/build runtime
+	@$(WITH_BIN) $(BIN)/snakemake --cores $(CORES) --configfile config/atlas.yaml $(SNAKEMAKE_FLAGS)
+	@$(BIN)/stepscape atlas
 
 clean: ## remove .venv, .snakemake and caches; results/ stays
 	rm -rf .venv .snakemake .hypothesis .mypy_cache .pytest_cache .ruff_cache build dist src/*.egg-info

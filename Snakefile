@@ -15,17 +15,14 @@ configfile: "config/config.yaml"
 
 try:
     settings = make_config(config)
-    plan = load_plan(settings.studies, settings.paths)
+    plan, paths = load_plan(settings.studies, settings.paths), settings.paths
+    if workflow.is_main_process:
+        from stepscape import progress
+
+        progress.announce(progress.expect(plan, paths, keep_up(plan, paths)))
+        jobs.announce(plan, paths)
 except StepscapeError as error:
     raise WorkflowError(str(error)) from None
-
-paths = settings.paths
-
-if workflow.is_main_process:
-    from stepscape import progress
-
-    progress.announce(progress.expect(plan, paths, keep_up(plan, paths)))
-    jobs.announce(plan, paths)
 
 
 onstart:
@@ -48,6 +45,7 @@ include: "rules/train.smk"
 include: "rules/collect.smk"
 include: "rules/judge.smk"
 include: "rules/draw.smk"
+include: "rules/report.smk"
 include: "rules/archive.smk"
 
 
@@ -55,6 +53,5 @@ rule all:
     default_target: True
     input:
         [paths.receipt(pack.id) for pack in plan.packs],
-        [paths.table(study.name) for study in plan.studies],
-        [paths.claims(study.name) for study in plan.studies if study.claims],
-        [paths.figure(study.name, figure.id, "svg") for study in plan.studies for figure in study.figures],
+        [path for study in plan.studies for path in study.products(paths)],
+        paths.index,

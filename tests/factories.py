@@ -13,8 +13,8 @@ import yaml
 
 from stepscape.registry import make
 from stepscape.store.collect import collect_study
-from stepscape.store.files import write_json
 from stepscape.store.receipts import keep_up
+from stepscape.store.seals import write_sealed
 from stepscape.study.paths import Paths
 from stepscape.study.plan import Pack, Plan, make_plan
 from stepscape.study.run import Run
@@ -88,7 +88,7 @@ def make_study(folder: Path, name: str = "small", **given: Any) -> Study:
 def write_pack(paths: Paths, runs: Sequence[Run]) -> Pack:
     """The plan of a pack of these runs, in their order, as the main process writes it."""
     pack = Pack(tuple(runs))
-    write_json(paths.pack_plan(pack.id), {"pack": pack.id, "runs": [run.spec for run in runs]})
+    write_sealed(paths.pack_plan(pack.id), {"pack": pack.id, "runs": [run.spec for run in runs]})
     return pack
 
 

@@ -14,7 +14,7 @@ for _variable in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
     )  # before numpy and torch: threads change the last bits, and one is fastest here
 
 from stepscape import __version__  # noqa: E402
-from stepscape.errors import StepscapeError  # noqa: E402
+from stepscape.errors import StepscapeError, StorageError  # noqa: E402
 from stepscape.registry import KINDS  # noqa: E402
 from stepscape.study.paths import DataPaths, Paths  # noqa: E402
 
@@ -27,6 +27,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     Returns:
         0; 1 where something is wrong, which is then told on standard error.
+
+    Raises:
+        OSError: one that no command foresees, and that speaks of no disk.
     """
     options = _parser().parse_args(arguments)
     try:
@@ -37,6 +40,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except BrokenPipeError:  # the reader, such as `head`, has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
+    except OSError as error:
+        if not StorageError.speaks_of(error):
+            raise
+        print(StorageError(error.filename or Path.cwd(), error), file=sys.stderr)
+        return 1
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -80,6 +88,11 @@ def _parser() -> argparse.ArgumentParser:
     replay.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto", help="default: as it was trained")
     replay.set_defaults(run=_replay)
 
+    report = commands.add_parser("report", help="writes the page of each study: claims, explorer, figures, runs")
+    report.add_argument("studies", nargs="*", metavar="STUDY", help="default: those of config/config.yaml")
+    report.add_argument("--results", help="default: that of config/config.yaml")
+    report.set_defaults(run=_report)
+
     _add_keeping(commands)
     reference = commands.add_parser("reference", help="writes config/README.md and the schema from the code")
     reference.add_argument("--check", action="store_true", help="write nothing; status 1 if they are stale")
@@ -100,6 +113,11 @@ def _add_keeping(commands: argparse._SubParsersAction[argparse.ArgumentParser]) 
     unpack.add_argument("archive", type=Path)
     unpack.add_argument("folder", type=Path, help="the root of a checkout, or any other folder")
     unpack.set_defaults(run=_unpack)
+
+    atlas = commands.add_parser("atlas", help="writes what the studies of config/atlas.yaml found, as pages")
+    atlas.add_argument("--config", type=Path, default=Path("config/atlas.yaml"), help="default: %(default)s")
+    atlas.add_argument("--output", type=Path, default=Path("docs/atlas"), metavar="FOLDER", help="default: %(default)s")
+    atlas.set_defaults(run=_atlas)
 
     gc = commands.add_parser("gc", help="lists what no study in config/studies needs")
     gc.add_argument("--delete", action="store_true", help="remove it")
@@ -125,10 +143,12 @@ def _add_jobs(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> 
     workers.add_argument("--scheduler", metavar="ADDRESS", help="a scheduler of dask.distributed that shares it out")
     judge = commands.add_parser("judge", help="job: judges a study's claims")
     draw = commands.add_parser("draw", help="job: draws a figure of a study")
-    for job, run in ((train, _train), (collect, _collect), (judge, _judge), (draw, _draw)):
+    index = commands.add_parser("index", help="job: writes the page that leads to those of all studies")
+    jobs = {train: _train, collect: _collect, judge: _judge, draw: _draw, index: _index}
+    for job, run in jobs.items():
         job.add_argument("--results", type=Path, default=Path("results"))
         job.set_defaults(run=run)
-        if job is not train:
+        if job not in (train, index):
             job.add_argument("study", help="its name, or its file")
     draw.add_argument("figure", help="its id")
 
@@ -175,6 +195,17 @@ def _replay(options: argparse.Namespace) -> int:
     return replay(find_run(options.given, options.results), options.device)
 
 
+def _report(options: argparse.Namespace) -> int:
+    from stepscape.report.study import report_study
+    from stepscape.study.config import read_config, study_path
+    from stepscape.study.spec import load_study
+
+    paths = Paths(Path(options.results or read_config().results))
+    for name in options.studies or read_config().studies:
+        print(report_study(load_study(study_path(name)), paths))
+    return 0
+
+
 def _archive(options: argparse.Namespace) -> int:
     from stepscape.archive.contents import archive_study
     from stepscape.study.config import read_config, study_path
@@ -190,6 +221,13 @@ def _unpack(options: argparse.Namespace) -> int:
     from stepscape.archive.unpacking import unpack
 
     print(*unpack(options.archive, options.folder), sep="\n")
+    return 0
+
+
+def _atlas(options: argparse.Namespace) -> int:
+    from stepscape.atlas import write_atlas
+
+    print(*write_atlas(options.config, options.output), sep="\n")
     return 0
 
 
@@ -270,6 +308,13 @@ def _draw(options: argparse.Namespace) -> int:
     figure = entry.member.draw(pick(study, entry, open_study(paths.study(study.name))).load())
     for ending in ("svg", "png"):
         write_atomically(paths.figure(study.name, entry.id, ending), rendered(figure, ending))
+    return 0
+
+
+def _index(options: argparse.Namespace) -> int:
+    from stepscape.report.index import write_index
+
+    print(write_index(Paths(options.results)))
     return 0
 
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import difflib
+import errno
+import os
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -73,6 +75,66 @@ class DamagedFileError(StepscapeError):
         self.path = path
         self.reason = reason
         super().__init__(f"{path}: damaged ({reason})")
+
+
+_FULL = {errno.ENOSPC: "the disk is full", errno.EDQUOT: "the quota of this disk is used up"}
+_CLOSED = {
+    errno.EROFS: "it is read-only",
+    errno.EACCES: "it may not be written",
+    errno.EPERM: "it may not be written",
+}
+
+
+class StorageError(StepscapeError):
+    """A place that cannot be written: its disk is full, or it is closed to whoever writes.
+
+    Attributes:
+        path: what could not be written.
+    """
+
+    def __init__(self, path: Path | str, error: OSError) -> None:
+        self.path = Path(path)
+        if error.errno in _FULL:
+            reason, remedy = _FULL[error.errno], "Make room there"
+        else:
+            reason = _CLOSED.get(error.errno or 0, (error.strerror or str(error)).lower())
+            remedy = "Make it a folder to write to"
+        super().__init__(
+            f"{path}: cannot be written: {reason}\n"
+            f"{remedy}, or choose another folder, and start the same command again. What was written before is whole."
+        )
+
+    @staticmethod
+    def speaks_of(error: OSError) -> bool:
+        """Whether an error of the system says that a disk is full, or closed to whoever writes."""
+        return error.errno in _FULL | _CLOSED
+
+
+@contextmanager
+def storage_told(folder: Path) -> Iterator[None]:
+    """Tells in words what the system refuses the body to do in a folder; what it refuses elsewhere is left as it is.
+
+    Args:
+        folder: what the body writes to.
+
+    Yields:
+        Nothing.
+
+    Raises:
+        StorageError: the folder cannot be written.
+        OSError: something else, such as a file elsewhere that cannot be read.
+    """
+    try:
+        yield
+    except OSError as error:
+        if not _concerns(error, folder):
+            raise
+        raise StorageError(error.filename or folder, error) from None
+
+
+def _concerns(error: OSError, folder: Path) -> bool:
+    names = [Path(os.fsdecode(name)) for name in (error.filename, error.filename2) if name is not None]
+    return not names or any(name.is_relative_to(folder) or folder.is_relative_to(name) for name in names)
 
 
 def nearest(word: str, words: Iterable[str]) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import json
 import multiprocessing
@@ -17,6 +18,8 @@ from typing import Any
 import numpy as np
 import pytest
 
+from stepscape.errors import StorageError
+from stepscape.store.seals import sealed_zip
 from stepscape.study.paths import Paths
 from stepscape.study.plan import Pack
 from stepscape.study.run import Run
@@ -158,7 +161,7 @@ def _header(path: Path, **changed: Any) -> None:
     header = json.loads(str(held["header"]))
     buffer = io.BytesIO()
     np.savez(buffer, **{**held, "header": np.array(json.dumps(header | changed))})
-    path.write_bytes(buffer.getvalue())
+    path.write_bytes(sealed_zip(buffer.getvalue()))
 
 
 @pytest.mark.parametrize(
@@ -207,7 +210,7 @@ def test_an_object_in_a_checkpoint_is_not_unpickled(tmp_path: Path, monkeypatch:
         held = {name: file[name] for name in file.files}
     buffer = io.BytesIO()
     np.savez(buffer, **{**held, "theta": np.array([_Trap(tmp_path / "sprung")], dtype=object)})
-    path.write_bytes(buffer.getvalue())
+    path.write_bytes(sealed_zip(buffer.getvalue()))
     assert train_pack(pack.id, paths, "cpu")
     assert not (tmp_path / "sprung").exists()
 
@@ -255,6 +258,39 @@ def test_too_little_memory_is_told_with_what_helps(tmp_path: Path, monkeypatch: 
     assert "fewer jobs at once" in failure["error"]
     assert paths.run(runs[0].id).exists()
     assert train_pack(pack.id, paths, "cpu"), "it is tried again"
+
+
+def _full(*_: Any) -> None:
+    raise StorageError("results", OSError(errno.ENOSPC, "No space left on device"))
+
+
+def test_where_no_checkpoint_can_be_written_training_goes_on(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    expected: Mapping[str, bytes],
+) -> None:
+    paths = Paths(tmp_path)
+    pack = write_pack(paths, _runs())
+    monkeypatch.setattr("stepscape.training.pack.write_checkpoint", _full)
+    assert train_pack(pack.id, paths, "cpu", checkpoint_every=0)
+    assert "the disk is full" in capsys.readouterr().out
+    assert _found(paths, pack) == expected
+
+
+def test_where_no_run_can_be_written_the_job_ends_and_the_next_one_goes_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, expected: Mapping[str, bytes]
+) -> None:
+    paths = Paths(tmp_path)
+    pack = write_pack(paths, _runs())
+    with monkeypatch.context() as patch:
+        patch.setattr("stepscape.training.pack.write_run", _full)
+        with pytest.raises(StorageError, match="start the same command again"):
+            train_pack(pack.id, paths, "cpu", checkpoint_every=0)
+    assert not paths.receipt(pack.id).exists()
+    assert not paths.failures(pack.id).exists(), "no run is to blame"
+    assert train_pack(pack.id, paths, "cpu")
+    assert _found(paths, pack) == expected
 
 
 def test_the_limit_of_the_rule_is_what_the_runs_here_straddle() -> None:

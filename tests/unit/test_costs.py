@@ -3,18 +3,24 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from stepscape.cluster import jobs
 from stepscape.cluster.jobs import Requests
 from stepscape.store.costs import Costs, learn
-from stepscape.store.files import read_json, write_json
+from stepscape.store.receipts import RECEIPT_KEYS
+from stepscape.store.seals import unsealed_json, write_sealed
 from stepscape.study.paths import Paths
 from stepscape.study.plan import Plan, cost, make_plan
 from tests.factories import LEAST_SQUARES, make_study, train_plan
 
 GRID = [{"lr": [0.5, 1.0], "seed": [0, 1]}, {"lr": [0.5], "optimizer": "heavy_ball"}]
+
+
+def read_receipt(path: Path) -> dict[str, Any]:
+    return unsealed_json(path.read_bytes(), RECEIPT_KEYS)
 
 
 @pytest.fixture
@@ -27,11 +33,11 @@ def trained(tmp_path: Path) -> tuple[Plan, Paths]:
     train_plan(plan, paths)
     told = {"gd": (10.0, 700), "heavy_ball": (2.0, 900)}
     for pack in plan.packs:
-        receipt = read_json(paths.receipt(pack.id))
+        receipt = read_receipt(paths.receipt(pack.id))
         for run in pack.runs:
             factor, memory = told[run.optimizer.name]
             receipt["runs"][run.id] |= {"seconds": factor * cost(run), "mem_mb": memory}
-        write_json(paths.receipt(pack.id), receipt)
+        write_sealed(paths.receipt(pack.id), receipt)
     return plan, paths
 
 
@@ -66,10 +72,10 @@ def test_without_receipts_the_formula_stands(tmp_path: Path) -> None:
 def test_runs_that_ended_early_tell_nothing(trained: tuple[Plan, Paths]) -> None:
     plan, paths = trained
     for pack in plan.packs:
-        receipt = read_json(paths.receipt(pack.id))
+        receipt = read_receipt(paths.receipt(pack.id))
         for said in receipt["runs"].values():
             said["status"] = "diverged"
-        write_json(paths.receipt(pack.id), receipt)
+        write_sealed(paths.receipt(pack.id), receipt)
     assert learn(plan, paths) == Costs()
 
 
@@ -77,7 +83,7 @@ def test_a_receipt_says_how_much_memory_the_process_had_used(tmp_path: Path) -> 
     plan, paths = make_plan([make_study(tmp_path / "studies")]), Paths(tmp_path / "results")
     train_plan(plan, paths)
     here = next(int(row.split()[1]) for row in Path("/proc/self/status").read_text().splitlines() if "VmHWM" in row)
-    told = [said["mem_mb"] for pack in plan.packs for said in read_json(paths.receipt(pack.id))["runs"].values()]
+    told = [said["mem_mb"] for pack in plan.packs for said in read_receipt(paths.receipt(pack.id))["runs"].values()]
     assert all(here / 1024 / 2 < memory <= here / 1024 + 1 for memory in told), (told, here)
 
 
@@ -115,8 +121,8 @@ def test_receipts_without_times_tell_nothing(trained: tuple[Plan, Paths]) -> Non
     """Such as those that unpacking an archive writes."""
     plan, paths = trained
     for pack in plan.packs:
-        receipt = read_json(paths.receipt(pack.id))
+        receipt = read_receipt(paths.receipt(pack.id))
         for said in receipt["runs"].values():
             del said["seconds"]
-        write_json(paths.receipt(pack.id), receipt)
+        write_sealed(paths.receipt(pack.id), receipt)
     assert learn(plan, paths) == Costs()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from stepscape.cli import main
 from stepscape.store import garbage
 from stepscape.store.collect import collect_study
 from stepscape.store.leases import hold
+from stepscape.store.processes import temporary_name
 from stepscape.store.receipts import keep_up, known
 from stepscape.study.paths import Paths
 from stepscape.study.plan import make_plan
@@ -43,9 +45,14 @@ def removed(capsys: pytest.CaptureFixture[str]) -> set[Path]:
     assert (status, gone) == (0, set())
     status, gone, said = gc(capsys, "--delete")
     assert status == 0
-    assert all(str(path) in listed and str(path) in said for path in gone)
+    assert all(is_told(path, listed) and is_told(path, said) for path in gone)
     assert gc(capsys, "--delete")[1] == set()
     return gone
+
+
+def is_told(path: Path, text: str) -> bool:
+    words = text.replace(",", " ").split()
+    return any(str(place) in words for place in (path, *path.parents))
 
 
 def study(name: str = "small", **given: object) -> Study:
@@ -126,6 +133,45 @@ def test_files_that_runs_start_from(capsys: pytest.CaptureFixture[str]) -> None:
     study("starts", grid=[{"lr": 0.5, "start": {"file": "a.npz"}}])
     assert PATHS.start(both.start_files[STUDIES / "b.npz"]) in removed(capsys)
     assert PATHS.start(both.start_files[STUDIES / "a.npz"]).exists()
+
+
+def test_parts_that_no_study_needs(capsys: pytest.CaptureFixture[str]) -> None:
+    small = load_study(STUDIES / "small.yaml")
+    collect_study(small, PATHS)
+    (needed,) = PATHS.parts.iterdir()
+    other = study("other", grid=[{"lr": 0.1}])
+    train_plan(make_plan([other]), PATHS)
+    collect_study(other, PATHS)
+    (strange,) = set(PATHS.parts.iterdir()) - {needed}
+    assert removed(capsys) == set()
+    other.path.unlink()
+    damaged = PATHS.parts / f"{'0' * 64}.part"
+    damaged.write_bytes(needed.read_bytes()[:-1])
+    assert removed(capsys) >= {strange, damaged}
+    assert list(PATHS.parts.iterdir()) == [needed]
+    path = PATHS.run(small.runs[0].id)
+    path.unlink()
+    path.write_bytes(b"another file")
+    assert gc(capsys)[1] == set()
+    assert str(needed) not in gc(capsys)[2], "the other runs are still taken from it"
+
+
+def test_what_killed_processes_left(capsys: pytest.CaptureFixture[str]) -> None:
+    def dead(name: str) -> Path:
+        return Path(temporary_name(name).replace(f".{os.getpid()}-", ".999999999-"))
+
+    left = [PATHS.packs / dead("a.json"), PATHS.runs / "ab" / dead("b.zarr.zip"), PATHS.root / dead("head.json")]
+    folder = PATHS.study("small") / dead("dataset.zarr")
+    living = PATHS.packs / temporary_name("a.json")
+    for path in [*left, folder / "loss/c/0", folder / ".zarr.json.0f.tmp", living]:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(b"1234")
+    told = gc(capsys)[2]
+    (line,) = [line for line in told.splitlines() if str(folder) in line]
+    assert line.split()[:3] == ["temporary", "8", "B"]
+    assert removed(capsys) >= {*left, folder / "loss/c/0"}
+    assert not folder.exists()
+    assert living.exists()
 
 
 @pytest.fixture

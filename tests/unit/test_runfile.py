@@ -13,7 +13,7 @@ import pytest
 import xarray as xr
 from zarr.storage import ZipStore
 
-from stepscape.errors import DamagedFileError
+from stepscape.errors import DamagedFileError, StorageError
 from stepscape.store.files import read_json, set_aside, write_atomically, write_json
 from stepscape.store.runfile import as_dataset, is_as_written, open_run, write_run
 from stepscape.study.run import Run
@@ -216,7 +216,7 @@ def test_a_full_disk_leaves_what_was_there(
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     monkeypatch.setattr(os, "fsync", full)
-    with pytest.raises(OSError, match="No space left"):
+    with pytest.raises(StorageError, match="the disk is full"):
         write_atomically(path, b"new")
     assert [entry.name for entry in tmp_path.iterdir()] == (["file"] if before else [])
     assert not before or path.read_bytes() == before
@@ -224,10 +224,10 @@ def test_a_full_disk_leaves_what_was_there(
 
 def test_a_folder_that_cannot_be_written_is_an_error_and_stays_empty(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    with pytest.raises(OSError, match=r"[Nn]ot a directory|File exists"):
+    with pytest.raises(StorageError, match=r"not a directory|file exists"):
         write_atomically(tmp_path / "file" / "below", b"new")
     (tmp_path / "taken").mkdir()
-    with pytest.raises(OSError, match="directory"):
+    with pytest.raises(StorageError, match="directory"):
         write_atomically(tmp_path / "taken", b"new")
     assert sorted(entry.name for entry in tmp_path.iterdir()) == ["file", "taken"]
 

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import io
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from stepscape.cli import main
-from stepscape.store.receipts import write_receipt
+from stepscape.store.receipts import RECEIPT_KEYS, write_receipt
 from stepscape.store.runfile import open_run
+from stepscape.store.seals import sealed_zip, unsealed_json, write_sealed
 from stepscape.study.paths import Paths
 from stepscape.study.plan import Pack, make_plan
 from stepscape.study.spec import Study
-from tests.factories import collected, make_run, make_study
+from tests.factories import collected, make_study
 
 
 @pytest.fixture
@@ -34,7 +37,7 @@ def verified(path: Path, capsys: pytest.CaptureFixture[str]) -> tuple[int, list[
 
 
 def test_what_is_whole_is_told_so(study: Study, paths: Paths, capsys: pytest.CaptureFixture[str]) -> None:
-    assert verified(paths.root, capsys) == (0, [f"{paths.root}: 7 file(s) checked, 0 damaged"])
+    assert verified(paths.root, capsys) == (0, [f"{paths.root}: 10 file(s) checked, 0 damaged"])
     file = paths.run(study.runs[0].id)
     assert verified(file, capsys) == (0, [f"{file}: 1 file(s) checked, 0 damaged"])
 
@@ -55,11 +58,15 @@ def test_every_damage_is_named_once(study: Study, paths: Paths, capsys: pytest.C
     assert status == 1
     faults = lines[:-2]
     expected = {truncated: "damaged", missing: "missing", header: "not as it was written", swapped: "it holds run"}
-    for path, words in {**expected, paths.packs: "not JSON", paths.dataset("small"): "damaged"}.items():
+    for path, words in {
+        **expected,
+        paths.packs / "0123456789abcdef.json": "it is not JSON",
+        paths.dataset("small"): "damaged",
+    }.items():
         (line,) = [line for line in faults if line.startswith(str(path))]
         assert words in line
     assert len(faults) == 6
-    assert lines[-2] == f"{paths.root}: 6 file(s) checked, 6 damaged"
+    assert lines[-2] == f"{paths.root}: 10 file(s) checked, 6 damaged"
     assert "delete them" in lines[-1]
 
 
@@ -68,7 +75,8 @@ def test_a_file_that_its_receipt_does_not_tell_of(
 ) -> None:
     run = study.runs[0]
     receipt = paths.receipt(make_plan([study]).packs[0].id)
-    receipt.write_text(receipt.read_text().replace('"sha256": "', '"sha256": "0'))
+    told = unsealed_json(receipt.read_bytes(), RECEIPT_KEYS)
+    write_sealed(receipt, {**told, "runs": {run: {**said, "sha256": "0"} for run, said in told["runs"].items()}})
     status, lines = verified(paths.root, capsys)
     assert status == 1
     assert len(lines) == 8
@@ -77,12 +85,33 @@ def test_a_file_that_its_receipt_does_not_tell_of(
 
 def test_of_two_receipts_the_later_one_counts(study: Study, paths: Paths, capsys: pytest.CaptureFixture[str]) -> None:
     run = study.runs[0]
-    for seed in range(4):  # whichever name comes first in the folder
-        old = {"sha256": "0" * 64, "finished": "2001-01-01T00:00:00+00:00"}
-        other = make_run(seed=100 + seed)
+    old = {"sha256": "0" * 64, "finished": "2001-01-01T00:00:00+00:00"}
+    for other in study.runs[1:5]:  # whichever name comes first in the folder
         write_receipt(paths, Pack((run, other)), {run.id: old})
-        receipt = paths.receipt(Pack((run, other)).id)
-        receipt.write_text(receipt.read_text().replace(other.id, study.runs[1].id))
+    assert verified(paths.root, capsys)[0] == 0
+
+
+def test_what_is_kept_beside_runs_is_checked_too(
+    study: Study, paths: Paths, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (pack,) = make_plan([study]).packs
+    content = io.BytesIO()
+    np.savez(content, theta=np.zeros(3))
+    paths.checkpoint(pack.id).parent.mkdir()
+    paths.checkpoint(pack.id).write_bytes(sealed_zip(content.getvalue()))
+    (part,) = paths.parts.glob("*.part")
+    assert verified(paths.root, capsys)[0] == 0
+    named = {paths.receipt(pack.id): "delete it", paths.pack_plan(pack.id): "delete it", part: "delete it"}
+    named[paths.checkpoint(pack.id)] = "its runs start anew"
+    for path, remedy in named.items():
+        whole = path.read_bytes()
+        for at in (0, 10, len(whole) // 2, len(whole) - 20, len(whole) - 1):
+            for damaged in (whole[:at], whole[:at] + bytes([whole[at] ^ 1]) + whole[at + 1 :]):
+                path.write_bytes(damaged)
+                status, lines = verified(paths.root, capsys)
+                assert status == 1
+                assert any(line.startswith(f"{path}: damaged") and remedy in line for line in lines)
+        path.write_bytes(whole)
     assert verified(paths.root, capsys)[0] == 0
 
 

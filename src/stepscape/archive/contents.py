@@ -16,6 +16,8 @@ from stepscape.archive import crate
 from stepscape.archive.bag import is_portable, write_bag
 from stepscape.archive.provenance import Checkout
 from stepscape.errors import StepscapeError, counted
+from stepscape.report.costs import Costs
+from stepscape.report.study import page_of
 from stepscape.store.files import replacing
 from stepscape.store.verify import dataset_faults, file_fault
 from stepscape.study.companions import study_files
@@ -26,13 +28,20 @@ RESULTS = Paths(Path("results"))
 """Where results lie in an archive, whatever their folder was called."""
 
 _MOST_SHOWN = 8
-_TYPES = {".csv": "text/csv", ".json": "application/json", ".svg": "image/svg+xml", ".png": "image/png"}
+_TYPES = {
+    ".csv": "text/csv",
+    ".json": "application/json",
+    ".svg": "image/svg+xml",
+    ".png": "image/png",
+    ".html": "text/html",
+}
 _README = """\
 # {title}
 
 Results of the study `{name}`, made by Stepscape {version}: {runs}, one labelled dataset, verdicts, figures.
 
-- `results/studies/{name}/`: the dataset, `runs.csv` (one row a run), `claims.json`, figures
+- `results/studies/{name}/`: `report.html`, the page to begin with; the dataset, `runs.csv` (one row a run),
+  `claims.json`, figures
 - `results/runs/`: one file a run, with all that was recorded of it
 - `config/studies/`: the study
 - `provenance.json`, `changes.diff`: the commit of the code, and how the code differed from it
@@ -69,13 +78,14 @@ def archive_study(study: Study, paths: Paths, output: Path | None = None, checko
         The archive.
 
     Raises:
-        StepscapeError: results are missing, damaged or out of date, or the file cannot be written; what was there
-            before is kept.
+        StepscapeError: results are missing, damaged or out of date; what was there before is kept.
+        StorageError: the archive cannot be written; likewise.
     """
     checkout = checkout or Checkout()
     output = output or paths.archive(study.name)
     results = _results(study, paths)
     _check_present(study, paths, results)
+    results[_name(RESULTS.report(study.name))] = _Part(page_of(study, paths, Costs(), checkout), "a page to read")
     parts = _around(study, checkout) | results
     payload = {name: part.content for name, part in parts.items()}
     payload[crate.NAME] = crate.crate(study, checkout, _described(parts), _described(results))

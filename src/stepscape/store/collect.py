@@ -9,7 +9,6 @@ from __future__ import annotations
 import csv
 import hashlib
 import io
-import shutil
 import warnings
 from collections.abc import Callable, Sequence
 from concurrent.futures import Executor
@@ -28,6 +27,7 @@ from zarr.codecs import Crc32cCodec
 from stepscape.errors import DamagedFileError, StepscapeError
 from stepscape.store.content import clock_of, wanted_of
 from stepscape.store.files import set_aside, write_atomically
+from stepscape.store.folders import folder_beside, put_folder_in_place
 from stepscape.store.layout import Column, columns_of, outline
 from stepscape.store.parts import RUNS, Fault, Held, PartReader, kept, write_part
 from stepscape.store.template import COMPRESSOR
@@ -60,6 +60,7 @@ def collect_study(study: Study, paths: Paths, executor: Executor | None = None) 
         StepscapeError: run files are missing or damaged; the damaged ones are set aside, so that the next invocation
             trains those runs again.
         DamagedFileError: what was just written to the disk cannot be read back.
+        StorageError: the dataset or a part cannot be written.
     """
     runs = sorted(study.runs, key=_order(study))
     do = executor.map if executor else map
@@ -80,18 +81,21 @@ def _collect(study: Study, runs: Sequence[Run], paths: Paths, do: Map) -> list[P
     contents = hashlib.sha256("\n".join(run.sha256 for run in held).encode()).hexdigest()
     ds = outline(study, runs, held, columns).assign_attrs(run_files_sha256=contents)
     path = paths.dataset(study.name)
-    temporary = path.with_name(f".{path.name}.tmp")
-    _write_outline(ds, columns, temporary)
+    with folder_beside(path) as temporary:
+        _write_outline(ds, columns, temporary)
+        damaged = _fill(temporary, held, columns, do)
+        if not damaged:
+            put_folder_in_place(temporary, path)
+            _write_table(ds, paths.table(study.name))
+    return damaged
+
+
+def _fill(store: Path, held: Sequence[Held], columns: Sequence[Column], do: Map) -> list[Path]:
     blocks = [
-        Block(temporary, first, tuple(held[first : first + _RUNS_PER_BLOCK]), tuple(columns))
+        Block(store, first, tuple(held[first : first + _RUNS_PER_BLOCK]), tuple(columns))
         for first in range(0, len(held), _RUNS_PER_BLOCK)
     ]
-    damaged = sorted(set(chain.from_iterable(do(fill_block, blocks))))
-    if not damaged:
-        shutil.rmtree(path, ignore_errors=True)
-        temporary.rename(path)
-        _write_table(ds, paths.table(study.name))
-    return damaged
+    return sorted(set(chain.from_iterable(do(fill_block, blocks))))
 
 
 def _order(study: Study) -> Callable[[Run], tuple[Any, ...]]:
@@ -202,7 +206,6 @@ def _places(clock: np.ndarray, steps: np.ndarray) -> np.ndarray | slice:
 
 
 def _write_outline(ds: xr.Dataset, columns: Sequence[Column], path: Path) -> None:
-    shutil.rmtree(path, ignore_errors=True)
     chunks = {column.name: (min(_runs_per_chunk(column), ds.sizes["run"]), *column.row) for column in columns}
     encoding = {
         name: {"chunks": chunks.get(str(name), value.shape)} | _codecs(value)

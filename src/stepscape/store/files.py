@@ -5,12 +5,14 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import socket
 import zipfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, BinaryIO
+
+from stepscape.errors import storage_told
+from stepscape.store.processes import temporary_name
 
 
 @contextmanager
@@ -24,7 +26,7 @@ def replacing(path: Path) -> Iterator[BinaryIO]:
         The file, empty, to be written; where the body raises, nothing is left behind.
 
     Raises:
-        OSError: the disk is full or the folder cannot be written; nothing is left behind.
+        StorageError: the disk is full or the folder cannot be written; nothing is left behind.
     """
     with temporary_file(path.parent, path.name) as (file, temporary):
         yield file
@@ -37,16 +39,25 @@ def replacing(path: Path) -> Iterator[BinaryIO]:
 def temporary_file(folder: Path, name: str) -> Iterator[tuple[BinaryIO, Path]]:
     """A new file in `folder`, which is made if need be; unless it was renamed in the body, nothing is left of it.
 
+    Args:
+        folder: where it lies.
+        name: what it will be called.
+
     Yields:
         The file, open for writing, and its path: hidden, and no other process's.
+
+    Raises:
+        StorageError: the disk is full or the folder cannot be written; nothing is left behind.
     """
-    folder.mkdir(parents=True, exist_ok=True)
-    temporary = folder / f".{name}.{socket.gethostname()}.{os.getpid()}.tmp"
-    try:
-        with temporary.open("wb") as file:
-            yield file, temporary
-    finally:
-        temporary.unlink(missing_ok=True)
+    temporary = folder / temporary_name(name)
+    with storage_told(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+        try:
+            with temporary.open("xb") as file:
+                yield file, temporary
+        finally:
+            with suppress(OSError):
+                temporary.unlink(missing_ok=True)
 
 
 def write_atomically(path: Path, content: bytes) -> None:
@@ -57,7 +68,7 @@ def write_atomically(path: Path, content: bytes) -> None:
         content: all of it.
 
     Raises:
-        OSError: the disk is full or the folder cannot be written; nothing is left behind.
+        StorageError: the disk is full or the folder cannot be written; nothing is left behind.
     """
     with replacing(path) as file:
         file.write(content)
@@ -99,10 +110,15 @@ def set_aside(path: Path, folder: Path) -> Path:
     """Moves a file that cannot be used into `folder`, under a name that is free there.
 
     Returns:
-        Where it is now.
+        Where it is now; nowhere if another process has moved it meanwhile.
+
+    Raises:
+        StorageError: the folder cannot be written.
     """
-    folder.mkdir(parents=True, exist_ok=True)
-    names = (folder / (path.name if n == 0 else f"{path.name}.{n}") for n in range(1_000_000))
-    target = next(name for name in names if not name.exists())
-    path.replace(target)
+    with storage_told(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+        names = (folder / (path.name if n == 0 else f"{path.name}.{n}") for n in range(1_000_000))
+        target = next(name for name in names if not name.exists())
+        with suppress(FileNotFoundError):
+            path.replace(target)
     return target

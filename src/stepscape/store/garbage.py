@@ -1,20 +1,27 @@
-"""What of a results folder no study needs: runs, receipts and plans, checkpoints, files that runs start from.
+"""What of a results folder no study needs: runs, receipts, plans, checkpoints, parts, files that runs start from.
 
 Needed is what the studies in `config/studies` and those that the configuration names plan, the runs that these start
-from, and all that belongs to a pack that is leased.
+from, and all that belongs to a pack that is leased; not what killed processes have left under temporary names.
 """
 
 from __future__ import annotations
 
+import os
+import shutil
 from collections.abc import Collection, Iterable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from stepscape.errors import Mistaken, StepscapeError, counted, listed
-from stepscape.store.files import read_json, set_aside, stored_spec
+from stepscape.store.content import wanted_of
+from stepscape.store.files import set_aside, stored_spec
 from stepscape.store.owners import read_owner
-from stepscape.store.receipts import existing_runs, runs_of
+from stepscape.store.parts import kept
+from stepscape.store.processes import is_left_over
+from stepscape.store.receipts import PLAN_KEYS, existing_runs, runs_of
+from stepscape.store.seals import read_sealed
 from stepscape.study.config import STUDIES, read_config, study_path
 from stepscape.study.identity import canonical_json, digest
 from stepscape.study.paths import Paths
@@ -31,20 +38,22 @@ class Needed:
         runs: ids of runs.
         starts: content hashes of files that runs start from.
         packs: ids of packs that are leased.
+        parts: what datasets are collected from, as run files are now.
     """
 
     runs: frozenset[str]
     starts: frozenset[str]
     packs: frozenset[str]
+    parts: frozenset[Path] = frozenset()
 
 
 @dataclass(frozen=True)
 class Garbage:
-    """A file that nothing needs.
+    """A file, or a folder, that nothing needs.
 
     Attributes:
-        kind: run, receipt, plan, failure, checkpoint or start.
-        path: the file.
+        kind: run, receipt, plan, failure, checkpoint, start, part or temporary.
+        path: where it is.
         moved: whether it is set aside, since it tells of runs that stay, too.
     """
 
@@ -99,7 +108,7 @@ def _studies(configured: Iterable[str]) -> list[Study]:
     return found
 
 
-def what_is_needed(studies: Iterable[Study], paths: Paths) -> Needed:
+def what_is_needed(studies: Collection[Study], paths: Paths) -> Needed:
     """What studies need, and who trains now.
 
     Args:
@@ -122,7 +131,9 @@ def what_is_needed(studies: Iterable[Study], paths: Paths) -> Needed:
         if (parent := start.get("run")) and parent not in runs:
             runs[parent] = None
             waiting.append(parent)
-    return Needed(frozenset(runs), frozenset(starts), frozenset(leased))
+    wanted = {run.id: wanted_of(run, paths) for study in studies for run in study.runs}
+    parts = frozenset(held.part for held in kept(paths.parts, wanted.values()).values())
+    return Needed(frozenset(runs), frozenset(starts), frozenset(leased), parts)
 
 
 def _start(spec: Any) -> dict[str, Any]:
@@ -141,8 +152,8 @@ def _leased(paths: Paths) -> dict[str, Collection[str]]:
 
 
 def _planned(pack_plan: Path) -> dict[str, Any]:
-    content = read_json(pack_plan)
-    specs = content.get("runs") if isinstance(content, dict) else None
+    content = read_sealed(pack_plan, PLAN_KEYS)
+    specs = content.get("runs") if content else None
     return {digest(canonical_json(spec)): spec for spec in specs or ()} if isinstance(specs, list) else {}
 
 
@@ -165,7 +176,17 @@ def garbage(paths: Paths, needed: Needed) -> Iterator[Garbage]:
     yield from (Garbage("checkpoint", path) for path in sorted(checkpoints.glob("*.npz")) if path.stem not in kept)
     yield from (Garbage("checkpoint", path) for path in sorted(checkpoints.glob("aside/*")))
     yield from (Garbage("start", path) for path in sorted(starts.glob("*.npz")) if path.stem not in needed.starts)
+    yield from (Garbage("part", path) for path in sorted(paths.parts.glob("*.part")) if path not in needed.parts)
     yield from (Garbage("run", paths.run(run_id)) for run_id in sorted(existing_runs(paths) - needed.runs))
+    yield from (Garbage("temporary", path) for path in sorted(_left_over(paths.root)))
+
+
+def _left_over(root: Path) -> Iterator[Path]:
+    """What a killed process was writing; of a folder, the folder alone."""
+    for place, folders, files in os.walk(root):
+        found = {name for name in [*folders, *files] if name[0] == "." and is_left_over(Path(place, name))}
+        folders[:] = [name for name in folders if name not in found]
+        yield from (Path(place, name) for name in found)
 
 
 def _packs(paths: Paths) -> dict[str, set[str]]:
@@ -182,6 +203,8 @@ def _remove(found: Iterable[Garbage], paths: Paths) -> None:
         try:
             if item.moved:
                 set_aside(item.path, paths.packs / "aside")
+            elif item.path.is_dir():
+                shutil.rmtree(item.path)
             else:
                 item.path.unlink()
         except FileNotFoundError:
@@ -192,10 +215,12 @@ def _remove(found: Iterable[Garbage], paths: Paths) -> None:
 
 
 def _bytes(path: Path) -> int:
-    try:
-        return path.stat().st_size
-    except FileNotFoundError:  # somebody else removed it meanwhile
-        return 0
+    files = [path, *path.rglob("*")] if path.is_dir() else [path]
+    total = 0
+    for file in files:
+        with suppress(FileNotFoundError):  # somebody else removed it meanwhile
+            total += file.stat().st_size if file.is_file() else 0
+    return total
 
 
 def _size(count: float) -> str:

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from stepscape.store.files import read_json
+from stepscape.store.processes import machine, started_at
 from stepscape.study.paths import Paths
 
 EVERY = 5.0
@@ -211,19 +212,3 @@ class Heart:
         """Beats no more; the file stays."""
         self._ended.set()
         self._thread.join()
-
-
-def machine() -> str:
-    """The running kernel and its namespace of processes; "" where the system does not tell."""
-    with suppress(OSError):
-        boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
-        return f"{boot} {Path('/proc/self/ns/pid').readlink()}"
-    return ""
-
-
-def started_at(pid: int) -> int:
-    """When a process started, in ticks since boot; 0 where there is none, or only what is left of it."""
-    with suppress(OSError):
-        state, *fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-        return 0 if state in "ZX" else int(fields[18])
-    return 0

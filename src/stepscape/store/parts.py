@@ -203,6 +203,21 @@ def _index(part: Path) -> list[dict[str, Any]]:
     return []
 
 
+def part_fault(part: Path) -> DamagedFileError | None:
+    """What is wrong with a part; None where every byte of it is as it was written."""
+    index = _index(part)
+    if not index or part.stem != _key(index):
+        return DamagedFileError(part, "its index is not as it was written")
+    with PartReader() as reader:
+        try:
+            for held in (_held(part, entry) for entry in index):
+                for name in held.arrays:
+                    reader.read(held, name)
+        except DamagedFileError as error:
+            return error
+    return None
+
+
 def _current(candidates: Sequence[Held], path: Path) -> Held | None:
     stamp = _stamp(path)
     for held in candidates:

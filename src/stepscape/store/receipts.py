@@ -14,12 +14,15 @@ from typing import Any
 
 from stepscape.datasets._user_file import UserFile
 from stepscape.errors import FileError, Mistaken, StepscapeError
-from stepscape.store.files import read_json, set_aside, write_atomically, write_json
+from stepscape.store.files import set_aside, write_atomically
+from stepscape.store.seals import BrokenSealError, read_sealed, unsealed_json, write_sealed
 from stepscape.study.identity import canonical_json, digest
 from stepscape.study.paths import RUN_ENDING, Paths
 from stepscape.study.plan import Pack, Plan
 from stepscape.study.restore import restore_run
 from stepscape.study.run import Run
+
+RECEIPT_KEYS, PLAN_KEYS = ("pack", "runs"), ("pack", "runs", "before", "data")
 
 Told = Mapping[str, Any] | None
 """What a receipt says of a run: sha256, status, updates, seconds, finished, host, versions; None: nothing is known."""
@@ -80,21 +83,22 @@ def _write_plan(plan: Plan, pack: Pack, paths: Paths, *, renew: bool) -> None:
     if not path.exists() or (renew and _planned_before(path) != before):
         data = sorted({run.dataset.name for run in pack.runs if run.dataset.archives})
         needs = {key: names for key, names in (("before", before), ("data", data)) if names}
-        write_json(path, {"pack": pack.id, "runs": [run.spec for run in pack.runs], **needs})
+        write_sealed(path, {"pack": pack.id, "runs": [run.spec for run in pack.runs], **needs})
 
 
-def _planned_before(pack_plan: Path) -> list[str]:
+def _planned_before(pack_plan: Path) -> list[str] | None:
+    """What a plan names; None where there is none, or it is damaged."""
     return _needs(pack_plan, "before")
 
 
-def _needs(pack_plan: Path, what: str) -> list[str]:
-    content = read_json(pack_plan)
-    return list(content.get(what, [])) if isinstance(content, dict) else []
+def _needs(pack_plan: Path, what: str) -> list[str] | None:
+    content = read_sealed(pack_plan, PLAN_KEYS)
+    return None if content is None else list(content.get(what, []))
 
 
 def data_before(paths: Paths, pack_id: str) -> list[str]:
     """The datasets whose archives are prepared before the job of a pack begins, as its plan says."""
-    return _needs(paths.pack_plan(pack_id), "data")
+    return _needs(paths.pack_plan(pack_id), "data") or []
 
 
 def packs_before(paths: Paths, pack_id: str) -> list[str]:
@@ -110,7 +114,7 @@ def packs_before(paths: Paths, pack_id: str) -> list[str]:
     Returns:
         Their ids, without those of which nothing is left.
     """
-    before = _planned_before(paths.pack_plan(pack_id))
+    before = _planned_before(paths.pack_plan(pack_id)) or []
     return [other for other in before if paths.receipt(other).exists() or paths.pack_plan(other).exists()]
 
 
@@ -146,8 +150,8 @@ def _finished(said: Told) -> str:
 
 def runs_of(receipt: Path) -> Mapping[str, Told]:
     """What a receipt says of its runs; nothing where it is damaged, or a plan or failures of a pack."""
-    content = read_json(receipt)
-    runs = content.get("runs") if isinstance(content, dict) else None
+    content = read_sealed(receipt, RECEIPT_KEYS)
+    runs = content.get("runs") if content else None
     given = runs if isinstance(runs, dict) else {}
     return {run_id: said if isinstance(said, dict) else None for run_id, said in given.items()}
 
@@ -155,7 +159,7 @@ def runs_of(receipt: Path) -> Mapping[str, Told]:
 def write_receipt(paths: Paths, pack: Pack, told: Mapping[str, Told]) -> None:
     """Writes a pack's receipt."""
     runs = {run.id: told.get(run.id) for run in pack.runs}
-    write_json(paths.receipt(pack.id), {"pack": pack.id, "runs": runs})
+    write_sealed(paths.receipt(pack.id), {"pack": pack.id, "runs": runs})
 
 
 def read_pack(paths: Paths, pack_id: str) -> Pack:
@@ -173,17 +177,21 @@ def read_pack(paths: Paths, pack_id: str) -> Pack:
         FileError: it was made by another version.
     """
     path: Path = paths.pack_plan(pack_id)
-    given = read_json(path)
-    if not isinstance(given, dict) or not isinstance(given.get("runs"), list):
+    try:
+        given = unsealed_json(path.read_bytes(), PLAN_KEYS)
+    except OSError as error:
         raise StepscapeError(
-            f"{path}: no plan of a pack; delete it if it is there, and start Snakemake again: it writes it"
-        )
-    ids = [digest(canonical_json(spec)) for spec in given["runs"]]
+            f"{path}: no plan of a pack ({(error.strerror or str(error)).lower()}); start Snakemake: it writes it"
+        ) from None
+    except BrokenSealError as error:
+        raise StepscapeError(f"{path}: damaged ({error}); start Snakemake again: it writes it anew") from None
+    specs = given.get("runs")
+    ids = [digest(canonical_json(spec)) for spec in specs] if isinstance(specs, list) else []
     if digest("\n".join(ids)) != pack_id:
         raise StepscapeError(
             f"{path}: damaged (its runs are not those of pack {pack_id}); delete it and start Snakemake again"
         )
     try:
-        return Pack(tuple(restore_run(spec) for spec in given["runs"]))
+        return Pack(tuple(restore_run(spec) for spec in specs or ()))
     except Mistaken as error:
         raise FileError(path, error.mistakes) from None

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import json
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
 
 from stepscape.archive.bag import UNREADABLE, bag_faults
 from stepscape.errors import DamagedFileError, StepscapeError
 from stepscape.store.collect import open_study
-from stepscape.store.files import read_json, sha256
-from stepscape.store.receipts import known, runs_of
+from stepscape.store.files import sha256
+from stepscape.store.parts import part_fault
+from stepscape.store.receipts import PLAN_KEYS, RECEIPT_KEYS, known, runs_of
 from stepscape.store.runfile import is_as_written, open_run
+from stepscape.store.seals import BrokenSealError, check_zip, unsealed_json
+from stepscape.study.identity import canonical_json, digest
 from stepscape.study.paths import RUN_ENDING, Paths
 
 _REMEDY = "To have damaged run files trained again, delete them and start Snakemake."
@@ -76,11 +79,43 @@ def _check_folder(paths: Paths) -> tuple[int, list[str]]:
             faults.append(f"{file}: whole, but not the file that its receipt tells of (SHA-256 differs)")
     missing = sorted(receipted - set(files))
     faults += [f"{paths.run(run_id)}: missing, though a receipt tells of it" for run_id in missing]
-    receipts = [receipt for receipt in sorted(paths.packs.glob("*.json")) if read_json(receipt) is None]
-    faults += [f"{receipt}: damaged (not JSON)" for receipt in receipts]
+    kept = list(_checked(paths))
+    faults += [f"{path}: damaged ({fault}); {remedy}" for path, fault, remedy in kept if fault]
     datasets = sorted(paths.root.glob("studies/*/dataset.zarr"))
     faults += [fault for dataset in datasets for fault in dataset_faults(dataset)]
-    return len(files) + len(datasets), faults
+    return len(files) + len(kept) + len(datasets), faults
+
+
+def _checked(paths: Paths) -> Iterator[tuple[Path, str, str]]:
+    """What is kept beside run files and datasets: the file, what is wrong with it, what to do then."""
+    for path in sorted(paths.packs.glob("*.json")):
+        pack, _, kind = path.stem.partition(".")
+        if kind != "failed":
+            fault = _pack_fault(path.read_bytes(), pack, PLAN_KEYS if kind == "plan" else RECEIPT_KEYS)
+            yield path, fault, "delete it and start Snakemake, which writes it anew"
+    for path in sorted(paths.checkpoint("").parent.glob("*.npz")):
+        yield path, _seal_fault(path.read_bytes()), "start Snakemake, which sets it aside; its runs start anew"
+    for path in sorted(paths.parts.glob("*.part")):
+        found = part_fault(path)
+        yield path, found.reason if found else "", "delete it; its run files are read again when it is needed"
+
+
+def _pack_fault(content: bytes, pack: str, keys: Collection[str]) -> str:
+    try:
+        told = unsealed_json(content, keys)
+    except BrokenSealError as error:
+        return str(error)
+    runs = told.get("runs")
+    ids = runs if isinstance(runs, dict) else [digest(canonical_json(spec)) for spec in runs or ()]
+    return "" if pack == told.get("pack") == digest("\n".join(ids)) else f"its runs are not those of pack {pack}"
+
+
+def _seal_fault(content: bytes) -> str:
+    try:
+        check_zip(content)
+    except BrokenSealError as error:
+        return str(error)
+    return ""
 
 
 def file_fault(path: Path) -> DamagedFileError | None:

@@ -37,6 +37,21 @@ def of_figure(study: Study, figure: str) -> str:
     return _digest([_entry(study, entry) for entry in study.figures if entry.id == figure])
 
 
+def of_report(study: Study) -> str:
+    """Of a study's page: what it asks and claims, and the room that makes it, to the byte; the rest are inputs."""
+    entries: list[Entry[Any]] = [*study.claims, *study.figures]
+    picked = [[entry.id, sorted(run.id for run in study.pick(entry))] for entry in entries]
+    return _digest([study.title, study.question, list(study.sources), picked, code_of_pages()])
+
+
+@cache
+def code_of_pages() -> str:
+    """A hash of the room that makes pages, templates included."""
+    room = Path(__file__).parents[1] / "report"
+    files = (file for file in sorted(room.rglob("*")) if file.suffix in (".py", ".html", ".css", ".js"))
+    return _digest([[file.relative_to(room).as_posix(), sha256(file)] for file in files])
+
+
 def of_archive(study: Study) -> str:
     """Of a study's archive: the study's file and those it names, to the byte; the rest are inputs."""
     return _digest(sorted((name, sha256(file)) for name, file in study_files(study).items()))

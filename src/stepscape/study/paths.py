@@ -112,7 +112,7 @@ class Paths:
 
     def study(self, study: str) -> Path:
         """All that is made of a study."""
-        return self.root / "studies" / study
+        return self.studies / study
 
     def dataset(self, study: str) -> Path:
         """A study's dataset, a Zarr store."""
@@ -133,6 +133,20 @@ class Paths:
     def figure(self, study: str, figure: str, ending: str) -> Path:
         """A figure, as `svg` or `png`."""
         return self.study(study) / "figures" / f"{figure}.{ending}"
+
+    def report(self, study: str) -> Path:
+        """A study's page."""
+        return self.study(study) / "report.html"
+
+    @property
+    def index(self) -> Path:
+        """The page that leads to those of all studies."""
+        return self.studies / "index.html"
+
+    @property
+    def studies(self) -> Path:
+        """All that is made of studies."""
+        return self.root / "studies"
 
     def archive(self, study: str) -> Path:
         """All of a study's results in one file."""

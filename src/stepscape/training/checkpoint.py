@@ -18,6 +18,7 @@ import torch
 import stepscape
 from stepscape.registry import Member
 from stepscape.store.files import write_atomically
+from stepscape.store.seals import check_zip, sealed_zip
 from stepscape.study.plan import Pack
 from stepscape.study.run import Run
 from stepscape.training.loop import Group, Lane
@@ -59,7 +60,7 @@ def write_checkpoint(group: Group, pack: Pack, seconds: float, path: Path) -> No
         arrays |= {f"{number}/{key}": array for key, array in _lane_arrays(lane)}
     buffer = io.BytesIO()
     np.savez(buffer, allow_pickle=False, header=np.array(json.dumps(header)), **arrays)
-    write_atomically(path, buffer.getvalue())
+    write_atomically(path, sealed_zip(buffer.getvalue()))
 
 
 def _lane_arrays(lane: Lane) -> Iterator[tuple[str, np.ndarray]]:
@@ -91,7 +92,9 @@ def read_checkpoint(pack: Pack, path: Path, device: torch.device) -> tuple[Group
         UnusableCheckpointError: the file is damaged, or of another pack, other code or another platform.
     """
     try:
-        with np.load(io.BytesIO(path.read_bytes()), allow_pickle=False) as file:
+        content = path.read_bytes()
+        check_zip(content)
+        with np.load(io.BytesIO(content), allow_pickle=False) as file:
             held = {name: file[name] for name in file.files}
         header = json.loads(str(held.pop("header")))
         runs = _runs(header, pack)

@@ -8,6 +8,7 @@ import sys
 import time
 import traceback
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from datetime import UTC, datetime
 from functools import cache
 from importlib.metadata import version
@@ -19,8 +20,8 @@ import numpy as np
 import torch
 
 from stepscape import __version__
-from stepscape.errors import StepscapeError, counted
-from stepscape.store.files import set_aside, sha256, write_json
+from stepscape.errors import StepscapeError, StorageError, counted
+from stepscape.store.files import set_aside, sha256, temporary_file, write_json
 from stepscape.store.leases import Lease, hold
 from stepscape.store.livelog import LiveLog, live_log
 from stepscape.store.receipts import Told, known, read_pack, write_receipt
@@ -66,11 +67,15 @@ def train_pack(pack_id: str, paths: Paths, device_name: str, checkpoint_every: f
 
     Raises:
         StoppedError: SIGTERM or SIGINT came. The state is saved, and another job goes on from it.
+        StorageError: the disk is full, or closed to this process. What was published is whole.
     """
     pack = read_pack(paths, pack_id)
     device = prepare(device_name)
     paths.failures(pack_id).unlink(missing_ok=True)
     missing = [run.id for run in pack.runs if not paths.run(run.id).exists()]
+    if missing:
+        with temporary_file(paths.runs, "probe"):
+            pass  # better now than when the first run has been trained
     with hold(paths, pack_id, missing) as lease, live_log(paths, pack_id, len(missing)) as live:
         job = _Job(pack, paths, device, lease, live, checkpoint_every)
         job.train()
@@ -122,7 +127,7 @@ class _Job:
             group, seconds = read_checkpoint(self._pack, self._checkpoint, self._device)
         except UnusableCheckpointError as error:
             kept = set_aside(self._checkpoint, self._checkpoint.parent / "aside")
-            print(f"{kept.name}: not used, {error}; it now lies in {kept.parent}, and its runs start anew", flush=True)
+            _print(f"{kept.name}: not used, {error}; it now lies in {kept.parent}, and its runs start anew")
             return None
         elsewhere = self._lease.held_elsewhere()
         missing = {run.id for run in self._left(lane.run for lane in group.lanes)} - elsewhere
@@ -130,7 +135,7 @@ class _Job:
         if not left:
             return None
         group.keep(left)
-        print(f"going on after {group.step} updates with {counted(len(left), 'run')}", flush=True)
+        _print(f"going on after {group.step} updates with {counted(len(left), 'run')}")
         return group, seconds
 
     def _start(self, runs: Iterable[Run]) -> None:
@@ -159,7 +164,7 @@ class _Job:
         runs = [lane.run for lane in group.lanes]
         try:
             self._advance(group, seconds)
-        except StoppedError:
+        except (StoppedError, StorageError):
             raise
         except Exception as error:
             if len(runs) == 1:
@@ -183,11 +188,16 @@ class _Job:
                     self._end(lane, seconds)
 
     def _save(self, group: Group, seconds: float, stopped_by: int) -> None:
-        write_checkpoint(group, self._pack, seconds, self._checkpoint)
+        next_job = "the next job goes on there"
+        try:
+            write_checkpoint(group, self._pack, seconds, self._checkpoint)
+        except StorageError as error:  # training goes on: a checkpoint saves work, and nothing else
+            next_job = "the next job begins where the state was last saved"
+            _print(f"{error}\nThe state of what is in training is not saved.")
         self._saved = time.monotonic()
         if stopped_by:
             name = signal.Signals(stopped_by).name
-            raise StoppedError(f"stopped by {name} after {group.step} updates; the next job goes on there", stopped_by)
+            raise StoppedError(f"stopped by {name} after {group.step} updates; {next_job}", stopped_by)
 
     def _say(self, lane: Lane, step: int) -> None:
         loss, sharpness = _last(lane.record, "train_loss"), _last(lane.record, "hessian_eigenvalue")
@@ -200,6 +210,8 @@ class _Job:
             if lane.error:
                 raise lane.error
             write_run(lane.record, path, platform_record(run, self._device))
+        except StorageError:
+            raise
         except Exception as error:
             self._fail(run, error)
             return
@@ -207,11 +219,17 @@ class _Job:
         self.told[run.id] = _said(path, lane.record, seconds)
         self._live.end(run.id, lane.record.updates, run.updates, lane.record.status)
         done = f"{len(self.told)}/{len(self._missing)}"
-        print(f"{done} {run.id} {describe_run(run)}: {lane.record.status} ({seconds:.2f} s)", flush=True)
+        _print(f"{done} {run.id} {describe_run(run)}: {lane.record.status} ({seconds:.2f} s)")
 
     def _fail(self, run: Run, error: Exception) -> None:
         self.failures[run.id] = _failure(run, error)
         self._live.end(run.id, 0, run.updates, "failed")
+
+
+def _print(text: str) -> None:
+    """Prints into the job's log, unless its disk is full: no run is lost for a line."""
+    with suppress(OSError):
+        print(text, flush=True)
 
 
 def _last(record: Record, variable: str) -> float | None:
