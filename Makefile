@@ -11,7 +11,7 @@ BIN := .venv/bin
 WITH_BIN = PATH="$(CURDIR)/$(BIN):$$PATH"
 
 .DEFAULT_GOAL := help
-.PHONY: help run test cluster cluster-long lint lock pictures atlas clean
+.PHONY: help run test faults cluster cluster-long lint lock pictures atlas clean
 
 help: ## show this
 	@echo 'Usage: make TARGET [VARIABLE=value ...]'
@@ -27,6 +27,10 @@ run: ## run the configured studies, then show their claims and figures
 
 test: lint ## check everything: lint, then the tests
 	$(WITH_BIN) $(BIN)/pytest $(PYTEST_FLAGS)
+
+faults: ## damage, kill, fill disks, some hundred times; writes docs/faults.md; full disks need root
+	@envs/build dev
+	FAULTS=docs/faults.md $(WITH_BIN) $(BIN)/pytest tests/faults --override-ini timeout=3600 $(PYTEST_FLAGS)
 
 cluster: ## the tests on a SLURM that they start themselves; needs root once, on Debian
 	@envs/build dev

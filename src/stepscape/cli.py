@@ -60,6 +60,7 @@ def _parser() -> argparse.ArgumentParser:
     status = commands.add_parser("status", help="done, running, failed, diverged; verdicts and figures")
     status.add_argument("studies", nargs="*", metavar="STUDY", help="default: those of config/config.yaml")
     status.add_argument("--results", help="default: that of config/config.yaml")
+    status.add_argument("--watch", action="store_true", help="follow the training until all is made")
     status.set_defaults(run=_status)
 
     listing = commands.add_parser("list", help="the members of a kind, with fields, units and sources")
@@ -162,7 +163,7 @@ def _plan(options: argparse.Namespace) -> int:
 def _status(options: argparse.Namespace) -> int:
     from stepscape import overview
 
-    return overview.show_status(options.studies, options.results)
+    return overview.show_status(options.studies, options.results, follow=options.watch)
 
 
 def _list(options: argparse.Namespace) -> int:
@@ -244,11 +245,15 @@ def _reference(options: argparse.Namespace) -> int:
 
 
 def _train(options: argparse.Namespace) -> int:
+    from stepscape.store.joblog import begin_log
+
+    paths = Paths(options.results, DataPaths(Path(options.data_root)))
+    begin_log(paths, options.pack)  # before torch is imported, which takes a while
+
     from stepscape.datasets._root import use_data_root
     from stepscape.training.pack import StoppedError, train_pack
 
     use_data_root(options.data_root)
-    paths = Paths(options.results, DataPaths(Path(options.data_root)))
     try:
         complete = train_pack(options.pack, paths, options.device, options.checkpoint_every)
     except StoppedError as stopped:

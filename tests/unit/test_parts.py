@@ -14,11 +14,12 @@ from typing import Any
 
 import numpy as np
 import pytest
+import zarr
 from zarr.storage import MemoryStore
 
 from stepscape.cli import main
 from stepscape.errors import DamagedFileError, StepscapeError
-from stepscape.store import collect, content, parts
+from stepscape.store import blocks, collect, content, parts
 from stepscape.store.collect import collect_study, open_study
 from stepscape.store.content import Content, read_content, wanted_of
 from stepscape.store.executors import executor_of
@@ -70,7 +71,7 @@ def paths(trained: Paths, tmp_path: Path) -> Paths:
 @pytest.fixture
 def small_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(collect, "RUNS", 3)
-    monkeypatch.setattr(collect, "_RUNS_PER_BLOCK", 4)
+    monkeypatch.setattr(blocks, "RUNS_PER_BLOCK", 4)
 
 
 @pytest.fixture
@@ -222,18 +223,37 @@ def test_the_bytes_are_those_of_one_process_without_a_cache(
     assert bytes_of(study, paths) == expected
 
 
+@pytest.mark.parametrize("runs_per_block", [4, 256])
+def test_chunks_are_those_that_zarr_writes(
+    study: Study, paths: Paths, monkeypatch: pytest.MonkeyPatch, runs_per_block: int
+) -> None:
+    """With 4 a block the last chunk is half empty: zarr fills it up too, with NaN."""
+    monkeypatch.setattr(blocks, "RUNS_PER_BLOCK", runs_per_block)
+    collect_study(study, paths)
+    store = paths.dataset(study.name)
+    group = zarr.open_group(store, mode="r")
+    own = {file.relative_to(store).as_posix(): file.read_bytes() for file in store.rglob("c/*/*") if file.is_file()}
+    assert len(own) >= 10
+    copy = zarr.open_group(shutil.copytree(store, paths.root / "copy.zarr"), mode="r+")
+    for name in {chunk.partition("/")[0] for chunk in own}:
+        copied: Any = copy[name]
+        shutil.rmtree(paths.root / "copy.zarr" / name / "c")
+        copied[...] = np.asarray(group[name])
+    assert {name: (paths.root / "copy.zarr" / name).read_bytes() for name in own} == own
+
+
 def test_large_runs_are_in_smaller_chunks_of_the_same_values(
     study: Study, paths: Paths, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     expected = collect_study(study, paths).load()
-    monkeypatch.setattr(collect, "_CHUNK_BYTES", 200)
+    monkeypatch.setattr(blocks, "_CHUNK_BYTES", 200)
     found = collect_study(study, paths).load()
     assert found.identical(expected)
     assert found.train_loss.encoding["chunks"] == (2, 11)
 
 
 def test_chunks_without_a_measurement_are_not_stored(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(collect, "_RUNS_PER_BLOCK", 2)
+    monkeypatch.setattr(blocks, "RUNS_PER_BLOCK", 2)
     grid = [{"lr": [0.25, 0.5, 1.0, 1.5]}, {"lr": 0.1, "observe": {"hessian_top": {"at": [0], "k": 2}}}]
     study, paths = make_study(tmp_path, grid=grid), Paths(tmp_path / "results")
     train_plan(make_plan([study]), paths)
@@ -278,7 +298,7 @@ def test_no_flipped_bit_of_a_part_reaches_the_dataset(study: Study, paths: Paths
 def test_a_disk_that_loses_what_was_just_written_is_an_error(
     study: Study, paths: Paths, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(collect, "fill_block", lambda block: {block.held[0].part})
+    monkeypatch.setattr(collect, "fill_block", lambda block: blocks.Filled(damaged={block.held[0].part}))
     with pytest.raises(DamagedFileError, match="the disk does not keep"):
         collect_study(study, paths)
     with pytest.raises(StepscapeError, match="no complete dataset"):

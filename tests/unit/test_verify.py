@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import io
+import shutil
+import subprocess
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from stepscape.cli import main
+from stepscape.store.collect import collect_study
 from stepscape.store.receipts import RECEIPT_KEYS, write_receipt
 from stepscape.store.runfile import open_run
 from stepscape.store.seals import sealed_zip, unsealed_json, write_sealed
@@ -67,7 +70,84 @@ def test_every_damage_is_named_once(study: Study, paths: Paths, capsys: pytest.C
         assert words in line
     assert len(faults) == 6
     assert lines[-2] == f"{paths.root}: 10 file(s) checked, 6 damaged"
-    assert "delete them" in lines[-1]
+    assert lines[-1].startswith("Delete what is damaged")
+
+
+def whole_study(paths: Paths) -> dict[Path, bytes]:
+    return {path: path.read_bytes() for path in paths.study("small").rglob("*") if path.is_file()}
+
+
+@pytest.mark.parametrize("damage", ["deleted", "flipped", "truncated", "emptied"])
+def test_every_file_of_a_dataset_and_its_table_is_checked(
+    study: Study, paths: Paths, capsys: pytest.CaptureFixture[str], damage: str
+) -> None:
+    files = whole_study(paths)
+    del files[paths.checksums("small")]
+    assert len(files) > 30
+    for path, content in files.items():
+        flipped = bytes([*content[:-1], content[-1] ^ 1])
+        if damage == "deleted":
+            path.unlink()
+        else:
+            path.write_bytes({"flipped": flipped, "truncated": content[:-1], "emptied": b""}[damage])
+        status, lines = verified(paths.root, capsys)
+        assert status == 1, path
+        assert lines[0].startswith(f"{path}: ")
+        assert len(lines) == 3
+        path.write_bytes(content)
+    assert verified(paths.root, capsys)[0] == 0
+
+
+def test_a_dataset_is_made_again_as_it_was(study: Study, paths: Paths, capsys: pytest.CaptureFixture[str]) -> None:
+    files = whole_study(paths)
+    (chunk,) = (paths.dataset("small") / "train_loss" / "c").rglob("0/0")
+    chunk.unlink()
+    assert verified(paths.root, capsys)[1][0] == f"{chunk}: missing"
+    collect_study(study, paths)
+    assert whole_study(paths) == files
+    assert verified(paths.root, capsys)[0] == 0
+
+
+def test_what_is_no_part_of_a_dataset_is_told(study: Study, paths: Paths, capsys: pytest.CaptureFixture[str]) -> None:
+    stranger = paths.dataset("small") / "train_loss" / "c" / "1" / "0"
+    stranger.parent.mkdir()
+    stranger.write_bytes(b"")
+    assert verified(paths.root, capsys)[1][0] == f"{stranger}: not in SHA256SUMS"
+
+
+@pytest.mark.parametrize("content", [None, b"", b"nonsense\n", b"0" * 64 + b" runs.csv\n", b"\xff"])
+def test_without_its_checksums_a_dataset_is_not_taken_for_whole(
+    study: Study, paths: Paths, capsys: pytest.CaptureFixture[str], content: bytes | None
+) -> None:
+    sums = paths.checksums("small")
+    sums.unlink() if content is None else sums.write_bytes(content)
+    status, lines = verified(paths.root, capsys)
+    assert status == 1
+    assert lines[0].startswith(f"{sums}: {'missing' if content is None else 'damaged'}")
+
+
+def test_a_shortened_list_of_checksums_is_noticed(
+    study: Study, paths: Paths, capsys: pytest.CaptureFixture[str]
+) -> None:
+    sums = paths.checksums("small")
+    *lines, last = sums.read_text().splitlines(keepends=True)
+    assert last.endswith("  runs.csv\n")
+    sums.write_text("".join(lines))
+    assert verified(paths.root, capsys)[1][0] == f"{paths.table('small')}: not in SHA256SUMS"
+
+
+def test_a_dataset_that_is_gone_is_told_once(study: Study, paths: Paths, capsys: pytest.CaptureFixture[str]) -> None:
+    shutil.rmtree(paths.dataset("small"))
+    status, lines = verified(paths.root, capsys)
+    assert (status, lines[0], len(lines)) == (1, f"{paths.dataset('small')}: missing", 3)
+
+
+def test_other_tools_can_check_too(study: Study, paths: Paths) -> None:
+    command = ["sha256sum", "--check", "--strict", "--quiet", "SHA256SUMS"]
+    assert subprocess.run(command, cwd=paths.study("small"), check=False).returncode == 0
+    paths.table("small").write_text("")
+    done = subprocess.run(command, cwd=paths.study("small"), check=False, capture_output=True, text=True)
+    assert (done.returncode, done.stdout) == (1, "runs.csv: FAILED\n")
 
 
 def test_a_file_that_its_receipt_does_not_tell_of(

@@ -106,11 +106,15 @@ def test_a_comment_and_a_change_in_the_code(project: Project) -> None:
 
 def test_a_deleted_run_is_trained_again_and_no_other(project: Project) -> None:
     before = project.runs()
+    logs = {log.read_bytes() for log in project.folder.glob("results/logs/train_pack/*.log")}
     gone = sorted(before)[0]
     next(project.folder.glob(f"results/runs/*/{gone}.zarr.zip")).unlink()
     ran, done = project.jobs()
     assert done.returncode == 0, done.stderr
     assert ran == {"train_pack"} | AFTER_TRAINING
+    kept = {log.read_bytes() for log in project.folder.glob("results/logs/train_pack/jobs/*.log")}
+    assert len(kept) == len(logs) + 1
+    assert kept >= logs, "what the earlier job printed is still there"
     after = project.runs()
     assert after[gone][0] == before[gone][0], "the same run, the same bytes"
     del before[gone], after[gone]
@@ -143,6 +147,23 @@ def test_a_damaged_run_is_named_and_trained_again(project: Project) -> None:
     assert after[broken][0] == before[broken][0]
     del before[broken], after[broken]
     assert after == before
+    assert project.run("stepscape", "verify", "results").returncode == 0
+
+
+def test_a_damaged_dataset_is_named_and_made_again(project: Project) -> None:
+    folder = project.folder / "results/studies/tiny"
+    before = {path: path.read_bytes() for path in folder.glob("dataset.zarr/**/*") if path.is_file()}
+    (chunk,) = (folder / "dataset.zarr/train_loss/c").rglob("0/0")
+    chunk.unlink()
+    checked = project.run("stepscape", "verify", "results")
+    assert checked.returncode == 1
+    assert f"{chunk.relative_to(project.folder)}: missing" in checked.stdout
+    assert "Delete what is damaged, of a dataset the whole folder `dataset.zarr`, and start Snakemake" in checked.stdout
+    shutil.rmtree(folder / "dataset.zarr")
+    ran, done = project.jobs()
+    assert done.returncode == 0, done.stderr
+    assert ran == AFTER_TRAINING
+    assert {path: path.read_bytes() for path in folder.glob("dataset.zarr/**/*") if path.is_file()} == before
     assert project.run("stepscape", "verify", "results").returncode == 0
 
 

@@ -18,8 +18,9 @@ from stepscape.archive.provenance import Checkout
 from stepscape.errors import StepscapeError, counted
 from stepscape.report.costs import Costs
 from stepscape.report.study import page_of
+from stepscape.store.checksums import checksum_faults
 from stepscape.store.files import replacing
-from stepscape.store.verify import dataset_faults, file_fault
+from stepscape.store.verify import file_fault
 from stepscape.study.companions import study_files
 from stepscape.study.paths import Paths
 from stepscape.study.spec import Study
@@ -85,6 +86,7 @@ def archive_study(study: Study, paths: Paths, output: Path | None = None, checko
     output = output or paths.archive(study.name)
     results = _results(study, paths)
     _check_present(study, paths, results)
+    _check_study(study, paths, results)
     results[_name(RESULTS.report(study.name))] = _Part(page_of(study, paths, Costs(), checkout), "a page to read")
     parts = _around(study, checkout) | results
     payload = {name: part.content for name, part in parts.items()}
@@ -98,7 +100,7 @@ def archive_study(study: Study, paths: Paths, output: Path | None = None, checko
     try:
         with replacing(output) as file:
             sums = write_bag(file, study.name, payload, info)
-            _check_agreement(study, paths, payload, sums)
+            _check_agreement(study, paths, results, sums)
     except OSError as error:
         raise StepscapeError(f"{error.filename or output}: {(error.strerror or str(error)).lower()}") from None
     return output
@@ -111,6 +113,7 @@ def _results(study: Study, paths: Paths) -> dict[str, _Part]:
     files |= {RESULTS.dataset(study.name) / path: dataset / path for path in inside}
     parts = {_name(path): _Part(file) for path, file in files.items()}
     parts[_name(RESULTS.dataset_marker(study.name))] = _Part(_held(paths.dataset_marker(study.name)))
+    parts[_name(RESULTS.checksums(study.name))] = _Part(paths.checksums(study.name), "SHA-256 of dataset and table")
     parts[_name(RESULTS.table(study.name))] = _Part(_held(paths.table(study.name)), "one row a run")
     if study.claims:
         parts[_name(RESULTS.claims(study.name))] = _Part(_held(paths.claims(study.name)), "verdicts")
@@ -170,27 +173,33 @@ def _check_present(study: Study, paths: Paths, results: Mapping[str, _Part]) -> 
     if missing:
         heading = f"{study.path}: {counted(len(missing), 'file')} of its results missing"
         raise StepscapeError(f"{heading}\n{_shown(missing)}\n{_REMEDY}")
-    if damaged := list(dataset_faults(paths.dataset(study.name))):
-        raise StepscapeError("\n".join(damaged))
+    if damaged := list(checksum_faults(paths.study(study.name))):
+        remedy = f"Delete {paths.dataset(study.name)} and start Snakemake: it makes it again; then archive again."
+        raise StepscapeError("\n".join([*damaged, remedy]))
 
 
-def _check_agreement(study: Study, paths: Paths, payload: Mapping[str, Path | bytes], sums: Mapping[str, str]) -> None:
-    """That dataset, table and verdicts are of the run files that were archived, and of this study."""
-    rows = [row["run"] for row in read_table(_content(payload, RESULTS.table(study.name)))]
+def _check_study(study: Study, paths: Paths, results: Mapping[str, _Part]) -> None:
+    """That table and verdicts are of this study."""
+    rows = [row["run"] for row in read_table(_content(results, RESULTS.table(study.name)))]
     if sorted(rows) != sorted(run.id for run in study.runs):
         raise StepscapeError(f"{paths.table(study.name)}: its runs are not those of {study.path}\n{_REMEDY}")
-    contents = hashlib.sha256("\n".join(sums[_name(RESULTS.run(run))] for run in rows).encode()).hexdigest()
-    attributes = _fields(_content(payload, RESULTS.dataset_marker(study.name))).get("attributes", {})
-    if attributes.get("run_files_sha256") != contents:
-        _name_damaged(paths.run(run.id) for run in study.runs)
-        raise StepscapeError(f"{paths.dataset(study.name)}: not made of the run files that are there now\n{_REMEDY}")
-    claims = _fields(_content(payload, RESULTS.claims(study.name))).get("claims", []) if study.claims else []
+    claims = _fields(_content(results, RESULTS.claims(study.name))).get("claims", []) if study.claims else []
     if [claim["id"] for claim in claims] != [entry.id for entry in study.claims]:
         raise StepscapeError(f"{paths.claims(study.name)}: its claims are not those of {study.path}\n{_REMEDY}")
 
 
-def _content(payload: Mapping[str, Path | bytes], path: Path) -> bytes:
-    content = payload[_name(path)]
+def _check_agreement(study: Study, paths: Paths, results: Mapping[str, _Part], sums: Mapping[str, str]) -> None:
+    """That the dataset is of the run files that were archived."""
+    rows = [row["run"] for row in read_table(_content(results, RESULTS.table(study.name)))]
+    contents = hashlib.sha256("\n".join(sums[_name(RESULTS.run(run))] for run in rows).encode()).hexdigest()
+    attributes = _fields(_content(results, RESULTS.dataset_marker(study.name))).get("attributes", {})
+    if attributes.get("run_files_sha256") != contents:
+        _name_damaged(paths.run(run.id) for run in study.runs)
+        raise StepscapeError(f"{paths.dataset(study.name)}: not made of the run files that are there now\n{_REMEDY}")
+
+
+def _content(results: Mapping[str, _Part], path: Path) -> bytes:
+    content = results[_name(path)].content
     assert isinstance(content, bytes)
     return content
 

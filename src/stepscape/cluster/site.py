@@ -26,12 +26,19 @@ class Site:
     gpu_model: Annotated[Text, describe("their type, as SLURM calls it; default: any")] = ""
     minutes: Annotated[Index, describe("time limit of a pack; 0: estimated, at most that of the partition")] = 0
     mem_mb: Annotated[Index, describe("memory of a pack; 0: estimated", unit="MB")] = 0
+    extra: Annotated[Text, describe("further options of sbatch, for all jobs, such as `--reservation=mine`")] = ""
 
     @property
     def resources(self) -> dict[str, str]:
         """What every job asks for, by the names of Snakemake's SLURM plugin."""
-        named = {"slurm_partition": self.partition, "slurm_account": self.account, "qos": self.qos}
-        return {key: repr(value) for key, value in {**named, "constraint": self.constraint}.items() if value}
+        named = {
+            "slurm_partition": self.partition,
+            "slurm_account": self.account,
+            "qos": self.qos,
+            "constraint": self.constraint,
+            "slurm_extra": self.extra,
+        }
+        return {key: repr(value) for key, value in named.items() if value}
 
     @property
     def gpu(self) -> dict[str, int | str]:

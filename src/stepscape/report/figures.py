@@ -6,6 +6,7 @@ import re
 import xml.etree.ElementTree as ET
 
 from stepscape.errors import StepscapeError
+from stepscape.report.outlines import compact
 
 _SVG, _XLINK = "http://www.w3.org/2000/svg", "{http://www.w3.org/1999/xlink}href"
 _LEFT_OUT = {f"{{{_SVG}}}{name}" for name in ("metadata", "style", "script", "foreignObject")}
@@ -28,7 +29,8 @@ def inline_svg(content: bytes, prefix: str, title: str, description: str) -> str
         description: what it shows, for those who do not see it.
 
     Returns:
-        The element: an image with a title and a description, without scripts and style sheets, coordinates to 1/100 pt.
+        The element: an image with a title and a description, without scripts and style sheets, coordinates to 1/100 pt,
+        of long lines to 1/10.
 
     Raises:
         StepscapeError: it is no SVG.
@@ -68,7 +70,8 @@ def _clean(element: ET.Element, prefix: str) -> None:
             elif value.startswith("data:image/png;"):
                 element.attrib["href"] = re.sub(r"\s", "", value)
         elif name in _ROUNDED:
-            element.attrib[name] = _NUMBERS.sub(_rounded, value).replace(" \n", "\n").strip()
+            shorter = compact(value) if name == "d" else value
+            element.attrib[name] = _NUMBERS.sub(_rounded, shorter).replace(" \n", "\n").strip()
         else:
             element.attrib[name] = _REFERENCE.sub(rf"url(#{prefix}-\1)", value)
     element.tail = None if not (element.tail or "").strip() else element.tail

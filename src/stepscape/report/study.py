@@ -87,7 +87,7 @@ def page_of(study: Study, paths: Paths, costs: Costs, checkout: Checkout | None 
 
 def devices_of(ds: xr.Dataset) -> dict[str, str]:
     """Run id to the device that trained it, as the dataset says."""
-    platforms = [json.loads(platform)["device"] for platform in ds.attrs["platforms"]]
+    platforms = [json.loads(platform).get("device", "unknown device") for platform in ds.attrs["platforms"]]
     places = ds["platform"].values.tolist() if "platform" in ds.coords else [0] * ds.sizes["run"]
     return {run: platforms[place] for run, place in zip(column(ds, "run"), places, strict=True)}
 

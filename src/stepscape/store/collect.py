@@ -10,33 +10,26 @@ import csv
 import hashlib
 import io
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Executor
-from dataclasses import dataclass
 from functools import partial
 from itertools import chain
-from math import prod
 from pathlib import Path
 from typing import Any, Literal
 
-import numpy as np
 import xarray as xr
-import zarr
-from zarr.codecs import Crc32cCodec
 
 from stepscape.errors import DamagedFileError, StepscapeError
-from stepscape.store.content import clock_of, wanted_of
-from stepscape.store.files import set_aside, write_atomically
+from stepscape.store.blocks import CODECS, Filled, blocks_of, chunk_shape, fill_block
+from stepscape.store.checksums import write_checksums
+from stepscape.store.content import wanted_of
+from stepscape.store.files import set_aside, sha256, write_atomically
 from stepscape.store.folders import folder_beside, put_folder_in_place
 from stepscape.store.layout import Column, columns_of, outline
-from stepscape.store.parts import RUNS, Fault, Held, PartReader, kept, write_part
-from stepscape.store.template import COMPRESSOR
+from stepscape.store.parts import RUNS, Fault, Held, kept, write_part
 from stepscape.study.paths import Paths
 from stepscape.study.run import Run
 from stepscape.study.spec import Study
-
-_RUNS_PER_BLOCK = 256
-_CHUNK_BYTES = 16 * 2**20
 
 Map = Callable[..., Any]
 """`map`, or that of an executor."""
@@ -83,19 +76,21 @@ def _collect(study: Study, runs: Sequence[Run], paths: Paths, do: Map) -> list[P
     path = paths.dataset(study.name)
     with folder_beside(path) as temporary:
         _write_outline(ds, columns, temporary)
-        damaged = _fill(temporary, held, columns, do)
+        filled = list(do(fill_block, blocks_of(temporary, held, columns)))
+        damaged = sorted(set(chain.from_iterable(block.damaged for block in filled)))
         if not damaged:
-            put_folder_in_place(temporary, path)
             _write_table(ds, paths.table(study.name))
+            write_checksums(path.parent, _sums(temporary, path, paths.table(study.name), filled))
+            put_folder_in_place(temporary, path)
     return damaged
 
 
-def _fill(store: Path, held: Sequence[Held], columns: Sequence[Column], do: Map) -> list[Path]:
-    blocks = [
-        Block(store, first, tuple(held[first : first + _RUNS_PER_BLOCK]), tuple(columns))
-        for first in range(0, len(held), _RUNS_PER_BLOCK)
-    ]
-    return sorted(set(chain.from_iterable(do(fill_block, blocks))))
+def _sums(temporary: Path, path: Path, table: Path, filled: Iterable[Filled]) -> dict[str, str]:
+    """Names of files in the study's folder to their SHA-256; chunks were summed up as they were written."""
+    chunks = {name: digested for block in filled for name, digested in block.sums.items()}
+    others = {file.relative_to(temporary).as_posix(): file for file in temporary.rglob("*") if file.is_file()}
+    sums = chunks | {name: sha256(file) for name, file in others.items() if name not in chunks}
+    return {f"{path.name}/{name}": digested for name, digested in sums.items()} | {table.name: sha256(table)}
 
 
 def _order(study: Study) -> Callable[[Run], tuple[Any, ...]]:
@@ -128,85 +123,8 @@ def _told(file: Path, reason: str, paths: Paths) -> str:
     return f"{DamagedFileError(file, reason)}{aside}"
 
 
-@dataclass(frozen=True)
-class Block:
-    """Consecutive runs of a dataset, whose chunks one task writes.
-
-    Attributes:
-        store: the dataset.
-        first: the index of the first run.
-        held: what parts hold of each.
-        columns: the arrays to be filled.
-    """
-
-    store: Path
-    first: int
-    held: tuple[Held, ...]
-    columns: tuple[Column, ...]
-
-
-def fill_block(block: Block) -> set[Path]:
-    """Writes the chunks of a block.
-
-    Args:
-        block: the block.
-
-    Returns:
-        The parts that are damaged; the block is incomplete if there are any.
-    """
-    damaged: set[Path] = set()
-    group = zarr.open_group(block.store, mode="r+")
-    with PartReader() as reader:
-        for column in block.columns:
-            array: Any = group[column.name]
-            for first in range(0, len(block.held), _runs_per_chunk(column)):
-                held = block.held[first : first + _runs_per_chunk(column)]
-                if any(column.name in run.arrays for run in held):
-                    start = block.first + first
-                    array[start : start + len(held)] = _chunk(column, held, reader, damaged)
-    return damaged
-
-
-def _runs_per_chunk(column: Column) -> int:
-    """A power of two, so that chunks end where blocks do; fewer where runs are large."""
-    runs = _RUNS_PER_BLOCK
-    while runs > 1 and runs * prod(column.row) * column.dtype.itemsize > _CHUNK_BYTES:
-        runs //= 2
-    return runs
-
-
-def _chunk(column: Column, held: Sequence[Held], reader: PartReader, damaged: set[Path]) -> np.ndarray:
-    values = np.full((len(held), *column.row), np.nan, column.dtype)
-    places: dict[tuple[Path, int], Any] = {}
-    for row, run in zip(values, held, strict=True):
-        if column.name in run.arrays:
-            try:
-                recorded = reader.read(run, column.name)
-                clock = _clock(column, run)
-                key = run.part, run.arrays[clock].offset
-                if key not in places:
-                    places[key] = _places(column.steps, reader.read(run, clock))
-            except DamagedFileError as error:
-                damaged.add(error.path)
-                continue
-            measured = tuple(slice(min(sizes)) for sizes in zip(column.shape, recorded.shape[1:], strict=True))
-            row[places[key], *measured] = recorded[:, *measured]
-    return values
-
-
-def _clock(column: Column, run: Held) -> str:
-    own = clock_of(column.observable, "")
-    return own if own in run.arrays else "step"
-
-
-def _places(clock: np.ndarray, steps: np.ndarray) -> np.ndarray | slice:
-    """Where measurements at `steps` stand on a clock; a slice, which copies faster, for its first ones."""
-    places = np.searchsorted(clock, steps)
-    return slice(len(places)) if np.array_equal(places, np.arange(len(places))) else places
-
-
 def _write_outline(ds: xr.Dataset, columns: Sequence[Column], path: Path) -> None:
-    chunks = {column.name: (min(_runs_per_chunk(column), ds.sizes["run"]), *column.row) for column in columns}
+    chunks = {column.name: chunk_shape(column, ds.sizes["run"]) for column in columns}
     encoding = {
         name: {"chunks": chunks.get(str(name), value.shape)} | _codecs(value)
         for name, value in ds.variables.items()
@@ -219,7 +137,7 @@ def _write_outline(ds: xr.Dataset, columns: Sequence[Column], path: Path) -> Non
 
 
 def _codecs(value: xr.Variable) -> dict[str, Any]:
-    return {} if value.dtype == object else {"compressors": (COMPRESSOR, Crc32cCodec())}
+    return {} if value.dtype == object else {"compressors": CODECS}
 
 
 def _write_table(ds: xr.Dataset, path: Path) -> None:

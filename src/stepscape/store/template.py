@@ -60,7 +60,7 @@ def encoded(ds: xr.Dataset) -> dict[str, bytes]:
         values = ds.variables[name].values
         held[f"{name}/zarr.json"] = _document(array, values.shape)
         if not _is_fill(values, array.fill_value):
-            held["/".join([name, "c", *("0" for _ in values.shape)])] = _compressed(values)
+            held["/".join([name, "c", *("0" for _ in values.shape)])] = compressed(values)
     return held
 
 
@@ -114,13 +114,8 @@ def _is_fill(values: np.ndarray, fill_value: Any) -> bool:
     return values.tobytes() == np.full(values.shape, fill_value, values.dtype).tobytes()
 
 
-def _compressed(values: np.ndarray) -> bytes:
+def compressed(values: np.ndarray, codec: BloscCodec = COMPRESSOR) -> bytes:
+    """The bytes of a chunk: what a codec that shuffles bits makes of numbers in little endian."""
     little = np.ascontiguousarray(values, values.dtype.newbyteorder("<"))
-    codec = Blosc(
-        COMPRESSOR.cname.value,
-        COMPRESSOR.clevel,
-        Blosc.BITSHUFFLE,
-        COMPRESSOR.blocksize,
-        typesize=values.dtype.itemsize,
-    )
-    return bytes(codec.encode(little))
+    blosc = Blosc(codec.cname.value, codec.clevel, Blosc.BITSHUFFLE, codec.blocksize, typesize=values.dtype.itemsize)
+    return bytes(blosc.encode(little))

@@ -2,23 +2,25 @@
 
 from __future__ import annotations
 
-import json
 import zipfile
 from collections.abc import Collection, Iterator
 from pathlib import Path
 
 from stepscape.archive.bag import UNREADABLE, bag_faults
 from stepscape.errors import DamagedFileError, StepscapeError
-from stepscape.store.collect import open_study
+from stepscape.store.checksums import checksum_faults
 from stepscape.store.files import sha256
 from stepscape.store.parts import part_fault
 from stepscape.store.receipts import PLAN_KEYS, RECEIPT_KEYS, known, runs_of
 from stepscape.store.runfile import is_as_written, open_run
 from stepscape.store.seals import BrokenSealError, check_zip, unsealed_json
 from stepscape.study.identity import canonical_json, digest
-from stepscape.study.paths import RUN_ENDING, Paths
+from stepscape.study.paths import CHECKSUMS, RUN_ENDING, Paths
 
-_REMEDY = "To have damaged run files trained again, delete them and start Snakemake."
+_REMEDY = (
+    "Delete what is damaged, of a dataset the whole folder `dataset.zarr`, and start Snakemake: it trains runs again, "
+    "and makes datasets again from run files."
+)
 
 
 def verify(path: Path) -> int:
@@ -81,9 +83,11 @@ def _check_folder(paths: Paths) -> tuple[int, list[str]]:
     faults += [f"{paths.run(run_id)}: missing, though a receipt tells of it" for run_id in missing]
     kept = list(_checked(paths))
     faults += [f"{path}: damaged ({fault}); {remedy}" for path, fault, remedy in kept if fault]
-    datasets = sorted(paths.root.glob("studies/*/dataset.zarr"))
-    faults += [fault for dataset in datasets for fault in dataset_faults(dataset)]
-    return len(files) + len(kept) + len(datasets), faults
+    folders = sorted(
+        {path.parent for name in ("dataset.zarr", CHECKSUMS) for path in paths.root.glob(f"studies/*/{name}")}
+    )
+    faults += [fault for folder in folders for fault in checksum_faults(folder)]
+    return len(files) + len(kept) + len(folders), faults
 
 
 def _checked(paths: Paths) -> Iterator[tuple[Path, str, str]]:
@@ -127,20 +131,3 @@ def file_fault(path: Path) -> DamagedFileError | None:
     if not is_as_written(path):
         return DamagedFileError(path, "its data are whole, but the zip around them is not as it was written")
     return None
-
-
-def dataset_faults(path: Path) -> Iterator[str]:
-    """What is wrong with a study's dataset, as its reader finds it; one variable is in memory at a time."""
-    try:
-        for name in open_study(path).variables:
-            open_study(path).variables[name].load()
-    except (
-        StepscapeError,
-        ValueError,
-        OSError,
-        KeyError,
-        RuntimeError,
-        zipfile.BadZipFile,
-        json.JSONDecodeError,
-    ) as error:
-        yield f"{path}: damaged ({error}); delete it and start Snakemake, it is made again from the run files"

@@ -16,7 +16,7 @@ from stepscape.study.spec import Entry, Study
 
 _FOLLOWED = ("stepscape.analysis", "stepscape.claims", "stepscape.figures")
 """Rooms whose code is part of what a claim or figure shows, wherever it is imported from."""
-_COLLECTING = ("stepscape.store.collect", "stepscape.store.layout")
+_COLLECTING = ("stepscape.store.collect", "stepscape.store.layout", "stepscape.store.blocks")
 """The modules that say what a dataset looks like."""
 
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 RUN_ENDING = ".zarr.zip"
+CHECKSUMS = "SHA256SUMS"
 
 
 @dataclass(frozen=True)
@@ -126,6 +127,10 @@ class Paths:
         """One row a run: every axis, status, final values."""
         return self.study(study) / "runs.csv"
 
+    def checksums(self, study: str) -> Path:
+        """SHA-256 of every file of a dataset, and of its table."""
+        return self.study(study) / CHECKSUMS
+
     def claims(self, study: str) -> Path:
         """The verdicts."""
         return self.study(study) / "claims.json"
@@ -153,8 +158,12 @@ class Paths:
         return self.root / "archives" / f"{study}.zip"
 
     def log(self, rule: str, name: str) -> Path:
-        """What a job printed."""
+        """What a job printed; of several jobs the last."""
         return self.root / "logs" / rule / f"{name}.log"
+
+    def job_log(self, pack: str, job: str) -> Path:
+        """What one of the jobs printed that trained a pack."""
+        return self.root / "logs/train_pack/jobs" / f"{pack}.{job}.log"
 
     def benchmark(self, rule: str, name: str) -> Path:
         """What a job cost."""

@@ -102,10 +102,10 @@ class Study:
         return list(make_plan([self]).packs)
 
     def products(self, paths: Paths) -> list[Path]:
-        """All that is made of the study's dataset: table, verdicts, figures, page."""
+        """All that is made of the study's runs: dataset, table, verdicts, figures, page."""
         verdicts = [paths.claims(self.name)] if self.claims else []
         figures = [paths.figure(self.name, figure.id, "svg") for figure in self.figures]
-        return [paths.table(self.name), *verdicts, *figures, paths.report(self.name)]
+        return [paths.dataset_marker(self.name), paths.table(self.name), *verdicts, *figures, paths.report(self.name)]
 
     def pick(self, entry: Entry[Any]) -> list[Run]:
         """The runs that a claim or figure is about."""

@@ -5,7 +5,6 @@ const runCount = head.runs.length;
 const allRuns = Array.from({ length: runCount }, (_, run) => run);
 const columns = new Map(head.columns.map((column) => [column.name, column]));
 const seriesOf = new Map(head.series.map((series) => [series.name, series]));
-const LEVELS = 4093;
 const [NAN, ZERO, INFINITE] = [0, 4094, 4095];
 
 const wordOf = (key, run) => head.axes[key].levels[head.axes[key].of[run]];
@@ -39,18 +38,21 @@ async function inflated(text) {
 
 function decoded(buffer, lengths, scale) {
   const rows = lengths.length;
-  const limits = new DataView(buffer, 0, 8 * rows);
+  const apart = new Uint8Array(buffer, 0, 1)[0] === 1; // each code is told by how far it is from the one before
+  const limits = new DataView(buffer, 1, 8 * rows);
   const total = lengths.reduce((sum, length) => sum + length, 0);
-  const low = new Uint8Array(buffer, 8 * rows, total);
-  const high = new Uint8Array(buffer, 8 * rows + total, total);
+  const low = new Uint8Array(buffer, 1 + 8 * rows, total);
+  const high = new Uint8Array(buffer, 1 + 8 * rows + total, total);
   const values = new Float64Array(total);
   const starts = new Int32Array(rows + 1);
-  for (let row = 0, at = 0; row < rows; row++) {
+  for (let row = 0, at = 0, before = 0; row < rows; row++) {
     const least = limits.getFloat32(8 * row, true);
-    const range = limits.getFloat32(8 * row + 4, true) - least;
+    const step = limits.getFloat32(8 * row + 4, true);
     for (const end = at + lengths[row]; at < end; at++) {
-      const code = low[at] | (high[at] << 8);
-      const height = least + (range * (code - 1)) / (LEVELS - 1);
+      const folded = low[at] | (high[at] << 8);
+      const code = apart ? (before + (folded & 1 ? -(folded + 1) / 2 : folded / 2)) & 4095 : folded;
+      before = code;
+      const height = least + step * (code - 1);
       values[at] = scale === "log" ? 10 ** height : height;
       if (code === NAN) values[at] = NaN;
       else if (code === INFINITE) values[at] = Infinity;

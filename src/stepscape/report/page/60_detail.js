@@ -66,9 +66,12 @@ async function spectrumOf(run) {
   });
   plot.addEventListener("pointermove", (event) => say((at = nearestBy(steps, (one) => space.x.place(one), event.clientX - canvas.getBoundingClientRect().left))));
   say(at);
-  const caption = `The ${count} largest eigenvalues of the Hessian${limits.length ? "; dashed: the stability threshold" : ""}`;
+  const caption = `The ${count} largest eigenvalues of the Hessian${limits.length ? "; dashed: the stability threshold" : ""}${kept(head.spectra)}`;
   return { figure: element("figure", { class: "chart" }, element("figcaption", {}, caption), plot, readout), paint: paintAll };
 }
+
+// What a page leaves out for its size.
+const kept = ({ every }) => (every > 1 ? `; each ${every}th measurement is in this page` : "");
 
 async function overlapsOf(run) {
   const series = await loadOverlaps();
@@ -105,7 +108,7 @@ async function overlapsOf(run) {
     say();
   });
   say();
-  const caption = "Overlap of the top subspace between all pairs of steps: dark 0, light 1";
+  const caption = `Overlap of the top subspace between all pairs of steps: dark 0, light 1${kept(head.overlaps)}`;
   return { figure: element("figure", { class: "chart" }, element("figcaption", {}, caption), plot, readout), paint: () => paintOverlaps(canvas, steps, overlap) };
 }
 
