@@ -56,7 +56,7 @@ def test_a_pack_preempted_twice_goes_on_where_it_was(slurm: Cluster, tmp_path: P
             assert resumed_after(project, pack) >= before
         assert head.wait(3600) == 0, (project.folder / "head.log").read_text()
     local = login(tmp_path / "local", slurm, STUDY)
-    done = local.run("snakemake", "--cores", "1")
+    done = local.run("snakemake", "--cores", "1", seconds=3600)
     assert done.returncode == 0, done.stderr
     assert run_bytes(project) == run_bytes(local)
     assert dataset(project) == dataset(local)

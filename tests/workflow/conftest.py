@@ -44,9 +44,9 @@ class Project:
     def study(self) -> Path:
         return self.folder / "config/studies/tiny.yaml"
 
-    def run(self, *words: str) -> subprocess.CompletedProcess[str]:
+    def run(self, *words: str, seconds: float = 300.0) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
-            words, cwd=self.folder, env=self.env, capture_output=True, text=True, timeout=300, check=False
+            words, cwd=self.folder, env=self.env, capture_output=True, text=True, timeout=seconds, check=False
         )
 
     def snakemake(self, *words: str) -> subprocess.CompletedProcess[str]:
