@@ -11,7 +11,7 @@ BIN := .venv/bin
 WITH_BIN = PATH="$(CURDIR)/$(BIN):$$PATH"
 
 .DEFAULT_GOAL := help
-.PHONY: help run test faults cluster cluster-long lint lock pictures clean
+.PHONY: help run test faults fuzz cluster cluster-long lint lock pictures clean
 
 help: ## show this
 	@echo 'Usage: make TARGET [VARIABLE=value ...]'
@@ -31,6 +31,10 @@ test: lint ## check everything: lint, then the tests
 faults: ## damage, kill, fill disks, some hundred times; writes docs/faults.md; full disks need root
 	@envs/build dev
 	FAULTS=docs/faults.md $(WITH_BIN) $(BIN)/pytest tests/faults --override-ini timeout=3600 $(PYTEST_FLAGS)
+
+fuzz: ## ten thousand broken studies, each of which must give a plan or a message
+	@envs/build dev
+	$(WITH_BIN) STEPSCAPE_MUTATIONS=10000 $(BIN)/pytest tests/property/test_mutations.py --timeout 3600 $(PYTEST_FLAGS)
 
 cluster: ## the tests on a SLURM that they start themselves; needs root once, on Debian
 	@envs/build dev

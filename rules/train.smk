@@ -1,7 +1,7 @@
 rule train_pack:
     input:
-        ancient(lambda wildcards: [paths.receipt(pack) for pack in packs_before(paths, wildcards.pack)]),
-        ancient(lambda wildcards: [paths.data.prepared(name) for name in data_before(paths, wildcards.pack)]),
+        ancient(lambda wildcards: [paths.receipt(pack) for pack in outline.before.get(wildcards.pack, ())]),
+        ancient(lambda wildcards: [paths.data.prepared(name) for name in outline.data.get(wildcards.pack, ())]),
     output:
         paths.receipt("{pack}"),
     log:

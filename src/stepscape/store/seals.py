@@ -31,7 +31,12 @@ def write_sealed(path: Path, value: Mapping[str, Any]) -> None:
 
 def sealed_json(value: Mapping[str, Any]) -> bytes:
     """A mapping, not an empty one, as JSON: keys in their order, its seal the last of them."""
-    body = json.dumps(value, indent=1, allow_nan=False).removesuffix("\n}").encode()
+    return sealed_text(json.dumps(value, indent=1, allow_nan=False))
+
+
+def sealed_text(text: str) -> bytes:
+    """A mapping as JSON text whose last line closes it, sealed."""
+    body = text.rstrip("\n").removesuffix("\n}").encode()
     return body + _seal(body)
 
 

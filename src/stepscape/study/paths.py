@@ -46,7 +46,7 @@ class Paths:
 
     def run(self, run_id: str) -> Path:
         """A run file."""
-        return self.runs / run_id[:2] / f"{run_id}{RUN_ENDING}"
+        return Path(f"{self.runs}/{run_id[:2]}/{run_id}{RUN_ENDING}")
 
     @property
     def runs(self) -> Path:
@@ -72,6 +72,15 @@ class Paths:
     def start(self, content: str) -> Path:
         """A file of parameters that runs start from, by its content hash."""
         return self.root / "starts" / f"{content}.npz"
+
+    def outline(self, content: str) -> Path:
+        """What rules ask of the selected studies, by a hash of it; the jobs of an invocation read it."""
+        return self.outlines / f"{content}.json"
+
+    @property
+    def outlines(self) -> Path:
+        """What rules asked of the studies that were selected, at each invocation."""
+        return self.root / "plans"
 
     @property
     def packs(self) -> Path:
