@@ -11,7 +11,7 @@ BIN := .venv/bin
 WITH_BIN = PATH="$(CURDIR)/$(BIN):$$PATH"
 
 .DEFAULT_GOAL := help
-.PHONY: help run test faults fuzz cluster cluster-long lint lock pictures clean
+.PHONY: help run test faults fuzz cluster cluster-long lint lock pictures atlas docs clean
 
 help: ## show this
 	@echo 'Usage: make TARGET [VARIABLE=value ...]'
@@ -20,7 +20,7 @@ help: ## show this
 	@sed -n 's/^#   \([A-Z_][A-Z_]*\)  *\(.*\)/  \1\t\2/p; s/^# \{19,\}\(.*\)/\t\1/p' envs/build | expand -t 18
 	@printf '  CORES\tcores a sweep may use; default: all\n  SNAKEMAKE_FLAGS, PYTEST_FLAGS   handed on as they are\n' | expand -t 18
 
-run: ## run the configured studies, then show their claims and figures
+run: ## run the configured studies, then show their claims, figures and pages
 	@envs/build runtime
 	@$(WITH_BIN) $(BIN)/snakemake --cores $(CORES) $(SNAKEMAKE_FLAGS)
 	@$(BIN)/stepscape status
@@ -58,6 +58,17 @@ lock: ## pin the newest versions that fit pyproject.toml, in envs/
 pictures: run ## put the figures of the quickstart into docs/pictures, where README.md shows them
 	cp results/studies/quickstart/figures/*.png docs/pictures/
 
+atlas: ## run all studies of the atlas, then write what they found into docs/atlas/
+	@envs/build runtime
+	@$(WITH_BIN) $(BIN)/snakemake --cores $(CORES) --configfile config/atlas.yaml $(SNAKEMAKE_FLAGS)
+	@$(BIN)/stepscape atlas
+
+docs: ## build the documentation into docs/_build/html; examples are executed, and a dead link is an error
+	@envs/build dev
+	$(BIN)/python -m sphinx --fresh-env --fail-on-warning --keep-going --jobs auto --quiet --conf-dir docs \
+	  --doctree-dir docs/_build/doctrees . docs/_build/html
+	@echo 'Open docs/_build/html/index.html'
+
 clean: ## remove .venv, .snakemake and caches; results/ stays
-	rm -rf .venv .snakemake .hypothesis .mypy_cache .pytest_cache .ruff_cache build dist src/*.egg-info
+	rm -rf .venv .snakemake .hypothesis .mypy_cache .pytest_cache .ruff_cache build dist docs/_build src/*.egg-info
 	find . -name .git -prune -o -path ./results -prune -o -name __pycache__ -type d -prune -exec rm -rf {} +

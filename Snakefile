@@ -51,6 +51,7 @@ include: "rules/train.smk"
 include: "rules/collect.smk"
 include: "rules/judge.smk"
 include: "rules/draw.smk"
+include: "rules/report.smk"
 include: "rules/archive.smk"
 
 

@@ -3,7 +3,12 @@ rule collect_study:
         lambda wildcards: [paths.receipt(pack) for pack in outline.studies[wildcards.study].packs],
     output:
         dataset=paths.dataset_marker("{study}"),
-        table=paths.table("{study}"),
+        table=report(
+            paths.table("{study}"),
+            caption="../workflow/report/runs.rst",
+            category="Studies",
+            labels={"study": "{study}", "what": "table of runs"},
+        ),
     log:
         paths.log("collect_study", "{study}"),
     benchmark:

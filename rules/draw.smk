@@ -2,7 +2,12 @@ rule draw_figure:
     input:
         paths.dataset_marker("{study}"),
     output:
-        svg=paths.figure("{study}", "{figure}", "svg"),
+        svg=report(
+            paths.figure("{study}", "{figure}", "svg"),
+            caption="../workflow/report/figure.rst",
+            category="Figures",
+            labels={"study": "{study}", "figure": "{figure}"},
+        ),
         png=paths.figure("{study}", "{figure}", "png"),
     log:
         paths.log("draw_figure", "{study}.{figure}"),

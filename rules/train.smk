@@ -1,3 +1,4 @@
+# exec: a shell ends on SIGTERM at once, and then SLURM kills what it had started.
 rule train_pack:
     input:
         ancient(lambda wildcards: [paths.receipt(pack) for pack in outline.before.get(wildcards.pack, ())]),
@@ -19,5 +20,5 @@ rule train_pack:
     message:
         "Training pack {wildcards.pack}"
     shell:
-        "stepscape train-pack {wildcards.pack} --results {params.results:q} --data-root {resources.data_root:q}"
+        "exec stepscape train-pack {wildcards.pack} --results {params.results:q} --data-root {resources.data_root:q}"
         " --device {resources.device} > {log:q} 2>&1"

@@ -11,6 +11,7 @@ import torch
 import xarray as xr
 import yaml
 
+from stepscape.cli import main
 from stepscape.registry import make
 from stepscape.store.collect import collect_study
 from stepscape.store.receipts import keep_up
@@ -104,6 +105,12 @@ def collected(study: Study, paths: Paths) -> xr.Dataset:
     """The dataset of a study, all of it trained."""
     train_plan(make_plan([study]), paths)
     return collect_study(study, paths).load()
+
+
+def judged_and_drawn(study: Study, paths: Paths) -> None:
+    """Writes the verdicts and figures of a collected study, as the jobs would."""
+    for words in (["judge"], *(["draw", entry.id] for entry in study.figures)):
+        assert main([words[0], str(study.path), *words[1:], "--results", str(paths.root)]) == 0
 
 
 def normal(*shape: int, seed: int = 0) -> torch.Tensor:

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Collection
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import xarray as xr
 
 from stepscape.errors import StepscapeError, listed, nearest
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure as Drawing
 
 AXES = ("model", "lr", "batch_size", "seed")
 """The axes of a dense array."""
@@ -43,6 +46,26 @@ class Asking:
         if not picked.any():
             raise StepscapeError(f"no run has {wanted!r}; {self._found(wanted)}")
         return self._ds.isel(run=_shortest(np.flatnonzero(picked)))
+
+    def draw(self, figure: str, **fields: Any) -> Drawing:
+        """A figure of these runs, such as `ds.stepscape.runs(loss="mse").stepscape.draw("loss_curves", window=5)`.
+
+        Args:
+            figure: its name, one of `stepscape list figure`.
+            **fields: its fields.
+
+        Returns:
+            A matplotlib figure, which notebooks show.
+
+        Raises:
+            StepscapeError: there is no such figure, or its fields are wrong.
+        """
+        from stepscape.figures import Figure
+        from stepscape.registry import make
+
+        member = make("figure", {"name": figure, **fields}, figure)
+        assert isinstance(member, Figure)
+        return member.draw(self._ds.compute())
 
     def _matches(self, name: str, values: Any) -> np.ndarray:
         held = self._on_run(name)

@@ -60,6 +60,7 @@ def _parser() -> argparse.ArgumentParser:
     status = commands.add_parser("status", help="done, running, failed, diverged; verdicts and figures")
     status.add_argument("studies", nargs="*", metavar="STUDY", help="default: those of config/config.yaml")
     status.add_argument("--results", help="default: that of config/config.yaml")
+    status.add_argument("--watch", action="store_true", help="follow the training until all is made")
     status.set_defaults(run=_status)
 
     listing = commands.add_parser("list", help="the members of a kind, with fields, units and sources")
@@ -88,8 +89,15 @@ def _parser() -> argparse.ArgumentParser:
     replay.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto", help="default: as it was trained")
     replay.set_defaults(run=_replay)
 
+    report = commands.add_parser("report", help="writes the page of each study: claims, explorer, figures, runs")
+    report.add_argument("studies", nargs="*", metavar="STUDY", help="default: those of config/config.yaml")
+    report.add_argument("--results", help="default: that of config/config.yaml")
+    report.set_defaults(run=_report)
+
     _add_keeping(commands)
-    reference = commands.add_parser("reference", help="writes config/README.md and the schema from the code")
+    reference = commands.add_parser(
+        "reference", help="writes config/README.md, docs/members and the schema from the code"
+    )
     reference.add_argument("--check", action="store_true", help="write nothing; status 1 if they are stale")
     reference.set_defaults(run=_reference)
 
@@ -108,6 +116,11 @@ def _add_keeping(commands: argparse._SubParsersAction[argparse.ArgumentParser]) 
     unpack.add_argument("archive", type=Path)
     unpack.add_argument("folder", type=Path, help="the root of a checkout, or any other folder")
     unpack.set_defaults(run=_unpack)
+
+    atlas = commands.add_parser("atlas", help="writes what the studies of config/atlas.yaml found, as pages")
+    atlas.add_argument("--config", type=Path, default=Path("config/atlas.yaml"), help="default: %(default)s")
+    atlas.add_argument("--output", type=Path, default=Path("docs/atlas"), metavar="FOLDER", help="default: %(default)s")
+    atlas.set_defaults(run=_atlas)
 
     gc = commands.add_parser("gc", help="lists what no study in config/studies needs")
     gc.add_argument("--delete", action="store_true", help="remove it")
@@ -133,10 +146,12 @@ def _add_jobs(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> 
     workers.add_argument("--scheduler", metavar="ADDRESS", help="a scheduler of dask.distributed that shares it out")
     judge = commands.add_parser("judge", help="job: judges a study's claims")
     draw = commands.add_parser("draw", help="job: draws a figure of a study")
-    for job, run in ((train, _train), (collect, _collect), (judge, _judge), (draw, _draw)):
+    index = commands.add_parser("index", help="job: writes the page that leads to those of all studies")
+    jobs = {train: _train, collect: _collect, judge: _judge, draw: _draw, index: _index}
+    for job, run in jobs.items():
         job.add_argument("--results", type=Path, default=Path("results"))
         job.set_defaults(run=run)
-        if job is not train:
+        if job not in (train, index):
             job.add_argument("study", help="its name, or its file")
     draw.add_argument("figure", help="its id")
 
@@ -150,7 +165,7 @@ def _plan(options: argparse.Namespace) -> int:
 def _status(options: argparse.Namespace) -> int:
     from stepscape import overview
 
-    return overview.show_status(options.studies, options.results)
+    return overview.show_status(options.studies, options.results, follow=options.watch)
 
 
 def _list(options: argparse.Namespace) -> int:
@@ -183,6 +198,17 @@ def _replay(options: argparse.Namespace) -> int:
     return replay(find_run(options.given, options.results), options.device)
 
 
+def _report(options: argparse.Namespace) -> int:
+    from stepscape.report.study import report_study
+    from stepscape.study.config import read_config, study_path
+    from stepscape.study.spec import load_study
+
+    paths = Paths(Path(options.results or read_config().results))
+    for name in options.studies or read_config().studies:
+        print(report_study(load_study(study_path(name)), paths))
+    return 0
+
+
 def _archive(options: argparse.Namespace) -> int:
     from stepscape.archive.contents import archive_study
     from stepscape.study.config import read_config, study_path
@@ -201,6 +227,13 @@ def _unpack(options: argparse.Namespace) -> int:
     return 0
 
 
+def _atlas(options: argparse.Namespace) -> int:
+    from stepscape.atlas import write_atlas
+
+    print(*write_atlas(options.config, options.output), sep="\n")
+    return 0
+
+
 def _gc(options: argparse.Namespace) -> int:
     from stepscape.store.garbage import collect_garbage
 
@@ -214,11 +247,15 @@ def _reference(options: argparse.Namespace) -> int:
 
 
 def _train(options: argparse.Namespace) -> int:
+    from stepscape.store.joblog import begin_log
+
+    paths = Paths(options.results, DataPaths(Path(options.data_root)))
+    begin_log(paths, options.pack)  # before torch is imported, which takes a while
+
     from stepscape.datasets._root import use_data_root
     from stepscape.training.pack import StoppedError, train_pack
 
     use_data_root(options.data_root)
-    paths = Paths(options.results, DataPaths(Path(options.data_root)))
     try:
         complete = train_pack(options.pack, paths, options.device, options.checkpoint_every)
     except StoppedError as stopped:
@@ -278,6 +315,13 @@ def _draw(options: argparse.Namespace) -> int:
     figure = entry.member.draw(pick(study, entry, open_study(paths.study(study.name))).load())
     for ending in ("svg", "png"):
         write_atomically(paths.figure(study.name, entry.id, ending), rendered(figure, ending))
+    return 0
+
+
+def _index(options: argparse.Namespace) -> int:
+    from stepscape.report.index import write_index
+
+    print(write_index(Paths(options.results)))
     return 0
 
 

@@ -10,11 +10,13 @@ from typing import Any
 
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from stepscape.cluster.site import read_site
 from stepscape.datasets._root import use_data_root
 from stepscape.errors import counted
 from stepscape.progress.course import duration
+from stepscape.progress.watching import watch
 from stepscape.registry import members, settings
 from stepscape.store.costs import Costs, learn
 from stepscape.store.files import read_json
@@ -25,7 +27,7 @@ from stepscape.store.receipts import existing_runs, known
 from stepscape.study.config import load_plan, read_config
 from stepscape.study.paths import Paths
 from stepscape.study.plan import Plan
-from stepscape.study.reference import default_text
+from stepscape.study.reference_pages import default_text
 from stepscape.study.run import describe_run
 from stepscape.study.spec import Study
 
@@ -103,31 +105,67 @@ def show_selftest(names: Sequence[str], device: str) -> int:
     return 1 if failed else 0
 
 
-def show_status(names: Sequence[str], results: str | None) -> int:
-    """Prints how far the selected studies are, their verdicts, and where their figures lie."""
+def show_status(names: Sequence[str], results: str | None, *, follow: bool = False) -> int:
+    """Prints how far the selected studies are, their verdicts, and where their figures and pages lie.
+
+    Args:
+        names: the studies; those of the configuration if none is named.
+        results: where results lie; None: where the configuration says.
+        follow: first show how far the runs are, again and again, until all is made or the person interrupts.
+
+    Returns:
+        The exit status.
+    """
     plan, paths = _selected(names, results)
     console = _console()
+    if follow and not watch(lambda: _under_way(plan, paths), lambda: _all_made(plan, paths), console):
+        return 0
+    for part in [*_outcomes(plan, paths), *_under_way(plan, paths, but_studies=True)]:
+        console.print(part, soft_wrap=isinstance(part, Text))
+    return 0
+
+
+def _all_made(plan: Plan, paths: Paths) -> bool:
+    return plan.runs.keys() <= existing_runs(paths) and all(
+        path.exists()
+        for study in plan.studies
+        for path in paths.products(study.name, [entry.id for entry in study.figures], claims=bool(study.claims))
+    )
+
+
+def _outcomes(plan: Plan, paths: Paths) -> Iterator[Text | Table]:
+    """How far each study is, and what came of it."""
     existing, costs = existing_runs(paths), learn(plan, paths)
     for study in plan.studies:
-        console.print(f"[bold]{study.title}[/bold] ({study.name})", highlight=False)
-        console.print(_progress_line(study, plan, paths, existing, costs), highlight=False)
+        yield _heading(study)
+        yield Text(_progress_line(study, plan, paths, existing, costs))
         claims = read_json(paths.claims(study.name))
         if claims:
-            console.print(_verdict_table(claims["claims"]))
-            for claim in claims["claims"]:
-                if claim["value"] is not None and claim["reason"]:
-                    console.print(f"  {claim['id']}: {claim['reason']}", highlight=False, markup=False, soft_wrap=True)
-        for figure in study.figures:
-            path = paths.figure(study.name, figure.id, "png")
-            if path.exists():
-                console.print(f"figure  {path}", highlight=False, soft_wrap=True)
+            yield _verdict_table(claims["claims"])
+            told = (claim for claim in claims["claims"] if claim["value"] is not None and claim["reason"])
+            yield from (Text(f"  {claim['id']}: {claim['reason']}") for claim in told)
+        figures = (paths.figure(study.name, figure.id, "png") for figure in study.figures)
+        yield from (Text(f"figure  {path}") for path in figures if path.exists())
+        if paths.report(study.name).exists():
+            yield Text(f"page    {paths.report(study.name)}")
+
+
+def _under_way(plan: Plan, paths: Paths, *, but_studies: bool = False) -> Iterator[Text | Table]:
+    """How far each study is, what is trained now, and what the head waits for."""
+    existing, costs = existing_runs(paths), learn(plan, paths)
+    for study in () if but_studies else plan.studies:
+        yield _heading(study)
+        yield Text(_progress_line(study, plan, paths, existing, costs))
     running = _running(paths)
     if running:
-        console.print(_running_table(running, plan))
+        yield _running_table(running, plan)
     head = read_head(paths)
     if head:
-        console.print(_head_line(head, plan, existing, costs, {told.pack for told in running}))
-    return 0
+        yield Text(_head_line(head, plan, existing, costs, {told.pack for told in running}))
+
+
+def _heading(study: Study) -> Text:
+    return Text.assemble((study.title, "bold"), f" ({study.name})")
 
 
 def _head_line(head: Owner, plan: Plan, existing: set[str], costs: Costs, training: Collection[str]) -> str:

@@ -19,13 +19,17 @@ from tests.workflow.conftest import Project, checkout
 SECONDS = 300.0
 
 
-@pytest.fixture(scope="session")
-def slurm() -> Iterator[Cluster]:
-    """The cluster of this session. CI must have one; elsewhere what needs it is skipped where it cannot be."""
-    missing = what_is_missing()
+def required(missing: str) -> None:
+    """CI must have a cluster; elsewhere what needs it is skipped where it cannot be."""
     if missing and not os.environ.get("CI"):
         pytest.skip(missing)
     assert not missing, missing
+
+
+@pytest.fixture(scope="session")
+def slurm() -> Iterator[Cluster]:
+    """The cluster of this session."""
+    required(what_is_missing())
     install()
     with cluster() as made:
         yield made

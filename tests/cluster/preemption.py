@@ -14,6 +14,9 @@ from tests.cluster.test_cluster import dataset, jobs_of, results, resumed_after,
 
 pytestmark = pytest.mark.timeout(7200)
 
+UPDATES = 1_500_000
+"""About ten minutes on a processor that has nothing else to do."""
+
 STUDY: dict[str, Any] = {
     "title": "One pack of ten minutes",
     "defaults": {
@@ -21,7 +24,7 @@ STUDY: dict[str, Any] = {
         "model": {"name": "mlp", "hidden": [4]},
         "loss": "mse",
         "optimizer": "gd",
-        "budget": {"steps": 1_500_000},
+        "budget": {"steps": UPDATES},
     },
     "grid": [{"lr": [0.1]}],
     "observe": {"losses": {"every": 5000}},
@@ -33,10 +36,8 @@ def step_of(project: Login) -> int:
 
 
 def preempt(slurm: Cluster, victim: str) -> None:
-    """Submits a job that needs all processors of the node on which `victim` runs, and is more urgent."""
-    node = slurm.detail(victim)["NodeList"]
-    wish = ["--partition=urgent", f"--nodelist={node}", "--exclusive", "--output=/dev/null", "--wrap=sleep 5"]
-    slurm.ask("sbatch", *wish)
+    """Makes a job end for a more urgent one."""
+    slurm.preempt(victim)
     wait_until(lambda: slurm.detail(victim)["JobState"] not in ("RUNNING", "COMPLETING"), 120, "the job to end")
     assert slurm.detail(victim)["PreemptTime"] != "None"
 
@@ -46,7 +47,7 @@ def test_a_pack_preempted_twice_goes_on_where_it_was(slurm: Cluster, tmp_path: P
     project = login(tmp_path / "project", slurm, STUDY)
     with project.head() as head:
         for share in (1 / 3, 2 / 3):
-            wait_until(lambda share=share: step_of(project) > share * 1_500_000, 3600, "the pack to come this far")
+            wait_until(lambda share=share: step_of(project) > share * UPDATES, 3600, "the pack to come this far")
             ((job, pack),) = jobs_of(slurm, project, "RUNNING").items()
             before = step_of(project)
             preempt(slurm, job)

@@ -14,9 +14,10 @@ import stat
 import subprocess
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
+from typing import Protocol
 
 NODES = ("node1", "node2", "node3", "node4")
 GPUS = 4
@@ -72,6 +73,12 @@ PartitionName=short Nodes={nodes} MaxTime=00:05:00 LLN=YES State=UP
 """
 
 
+class Start(Protocol):
+    """Starts a daemon of the cluster, which ends with it."""
+
+    def __call__(self, command: str, *words: str, user: str = "root") -> None: ...
+
+
 class Cluster:
     """A running cluster. Made by `cluster`.
 
@@ -91,6 +98,25 @@ class Cluster:
         if done.returncode:
             raise RuntimeError(f"{' '.join(words)}: {done.stderr}")
         return done.stdout
+
+    def tried(self, *words: str) -> str | None:
+        """What a command of SLURM prints; None if it fails."""
+        try:
+            return self.ask(*words)
+        except RuntimeError:
+            return None
+
+    def setting(self, name: str) -> str:
+        """A setting of `slurm.conf`."""
+        lines = (self.folder / "slurm.conf").read_text().splitlines()
+        return next(line.partition("=")[2] for line in lines if line.startswith(f"{name}="))
+
+    def configure(self, old: str, new: str) -> None:
+        """Replaces a line of `slurm.conf`, before slurmctld is started."""
+        path = self.folder / "slurm.conf"
+        text = path.read_text()
+        assert text.count(old) == 1
+        path.write_text(text.replace(old, new))
 
     def jobs(self, *states: str) -> dict[str, str]:
         """Job id to comment, of the jobs in these states; of all that are queued or run if none is named."""
@@ -116,26 +142,36 @@ class Cluster:
         rows = self.ask("sinfo", "--noheader", "--Node", "--format", "%N %t").split()
         return dict(zip(rows[::2], rows[1::2], strict=True))
 
+    def preempt(self, job: str) -> None:
+        """Submits a job that needs all processors of the node on which `job` runs, and is more urgent."""
+        node = self.detail(job)["NodeList"]
+        wish = ["--partition=urgent", f"--nodelist={node}", "--exclusive", "--output=/dev/null", "--wrap=sleep 5"]
+        self.ask("sbatch", *wish)
+
+    def cancel(self, *jobs: str) -> None:
+        """Ends jobs."""
+        self.ask("scancel", *jobs)
+
     def cancel_all(self) -> None:
         """Ends all jobs; returns when none is left."""
         if ids := list(self.jobs()):
-            self.ask("scancel", *ids)
+            self.cancel(*ids)
             wait_until(lambda: not self.jobs(), 60, "jobs to end")
 
 
-def what_is_missing() -> str:
+def what_is_missing(commands: Iterable[str] = COMMANDS, packages: Iterable[str] = PACKAGES) -> str:
     """Why no cluster can be started here; "" if it can."""
     if os.geteuid() != 0:
         return "the fake GPUs of a test cluster are device files, which only root can make"
-    missing = [name for name in COMMANDS if not shutil.which(name, path=_FOUND_IN)]
+    missing = [name for name in commands if not shutil.which(name, path=_FOUND_IN)]
     if missing and not shutil.which("apt-get"):
-        return f"no {', '.join(missing)} here, and no apt-get to install {', '.join(PACKAGES)}"
+        return f"no {', '.join(missing)} here, and no apt-get to install {', '.join(packages)}"
     return ""
 
 
-def install() -> None:
+def install(commands: Iterable[str] = COMMANDS, packages: Iterable[str] = PACKAGES) -> None:
     """Installs the packages of SLURM where they are missing, without starting their services."""
-    if all(shutil.which(name, path=_FOUND_IN) for name in COMMANDS):
+    if all(shutil.which(name, path=_FOUND_IN) for name in commands):
         return
     env = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
     policy = Path("/usr/sbin/policy-rc.d")
@@ -145,7 +181,7 @@ def install() -> None:
         policy.chmod(0o755)
     try:
         subprocess.run(["apt-get", "update", "-qq"], env=env, check=True, stdout=subprocess.DEVNULL)
-        words = ["apt-get", "install", "-y", "-qq", "--no-install-recommends", *PACKAGES]
+        words = ["apt-get", "install", "-y", "-qq", "--no-install-recommends", *packages]
         subprocess.run(words, env=env, check=True, stdout=subprocess.DEVNULL)
     finally:
         if own:
@@ -153,8 +189,15 @@ def install() -> None:
 
 
 @contextmanager
-def cluster() -> Iterator[Cluster]:
-    """Four nodes, ready for jobs; gone behind the body, or with this process however it ends."""
+def cluster(before: Callable[[Cluster, Start], None] | None = None) -> Iterator[Cluster]:
+    """Four nodes, ready for jobs; gone behind the body, or with this process however it ends.
+
+    Args:
+        before: starts what slurmctld needs besides; munge runs by then.
+
+    Yields:
+        The cluster.
+    """
     with tempfile.TemporaryDirectory(prefix="slurm-", dir="/tmp") as name, ExitStack() as stack:  # sockets: short paths
         folder = Path(name)
         folder.chmod(0o755)
@@ -164,8 +207,10 @@ def cluster() -> Iterator[Cluster]:
         start = _starter(stack, made)
         start("munged", "--foreground", "--force", *_munge_options(folder))
         wait_until((folder / "munge.socket").exists, 20, "munge")
+        if before:
+            before(made, start)
         start("slurmctld", "-D")
-        wait_until(lambda: "UP" in _tried(made, "scontrol", "ping"), 30, "slurmctld")
+        wait_until(lambda: "UP" in (made.tried("scontrol", "ping") or ""), 30, "slurmctld")
         for node in NODES:
             start("slurmd", "-D", "-N", node)
         wait_until(lambda: set(made.node_states().values()) == {"idle"}, 60, "nodes")
@@ -173,13 +218,13 @@ def cluster() -> Iterator[Cluster]:
         yield made
 
 
-def _starter(stack: ExitStack, made: Cluster) -> Callable[..., None]:
-    def start(command: str, *words: str) -> None:
+def _starter(stack: ExitStack, made: Cluster) -> Start:
+    def start(command: str, *words: str, user: str = "root") -> None:
         log = stack.enter_context((made.folder / f"{command}.out").open("ab"))
         program = shutil.which(command, path=_FOUND_IN)
         assert program, command
         process = subprocess.Popen(
-            ["setpriv", "--pdeathsig", "TERM", program, *words],
+            ["setpriv", f"--reuid={user}", f"--regid={user}", "--init-groups", "--pdeathsig", "TERM", program, *words],
             env={**os.environ, "SLURM_CONF": str(made.folder / "slurm.conf")},
             stdin=subprocess.DEVNULL,
             stdout=log,
@@ -232,7 +277,7 @@ def _configure(folder: Path) -> None:
     key.chmod(0o600)
     for number in range(GPUS):  # device files: of ordinary ones SLURM sets no CUDA_VISIBLE_DEVICES
         os.mknod(folder / f"gpu{number}", stat.S_IFCHR | 0o666, os.makedev(1, 3))
-    host, ports = socket.gethostname().partition(".")[0], _free_ports(1 + len(NODES))
+    host, ports = socket.gethostname().partition(".")[0], free_ports(1 + len(NODES))
     facts = {"folder": folder, "host": host, "ports": ports}
     nodes = (_NODE.format(node=n, port=p, host=host, gpus=GPUS) for n, p in zip(NODES, ports[1:], strict=True))
     text = _CONFIGURATION.format(**facts) + "".join(nodes) + _PARTITIONS.format(nodes=",".join(NODES))
@@ -241,19 +286,13 @@ def _configure(folder: Path) -> None:
     (folder / "gres.conf").write_text(devices)
 
 
-def _free_ports(count: int) -> list[int]:
+def free_ports(count: int) -> list[int]:
+    """Ports of this machine that nobody listens at."""
     with ExitStack() as stack:
         held = [stack.enter_context(socket.socket()) for _ in range(count)]
         for each in held:
             each.bind(("127.0.0.1", 0))
         return [each.getsockname()[1] for each in held]
-
-
-def _tried(made: Cluster, *words: str) -> str:
-    try:
-        return made.ask(*words)
-    except RuntimeError:
-        return ""
 
 
 def wait_until(done: Callable[[], object], seconds: float, what: str) -> None:

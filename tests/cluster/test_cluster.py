@@ -67,6 +67,9 @@ def test_every_pack_has_a_gpu_of_its_own_and_no_other_job_has_one(finished: Logi
     devices = slurm.devices()
     training = jobs_of(slurm, finished, "COMPLETED")
     assert len(set(training.values())) == len(training) == PACKS
+    assert {slurm.jobs("COMPLETED")[job] for job in training} == {
+        f"rule_train_pack_wildcards_tiny_{pack}" for pack in finished.receipts()
+    }, "comments in squeue name study and pack"
     held: dict[tuple[str, str], list[tuple[str, str]]] = {}
     for job in training:
         detail, (place,) = slurm.detail(job), devices[job]
@@ -99,6 +102,11 @@ def results(project: Login) -> Paths:
 
 def training_log(project: Login, pack: str) -> str:
     return results(project).log("train_pack", pack).read_text()
+
+
+def job_logs(project: Login, pack: str) -> list[str]:
+    """What the jobs of a pack printed, in the order in which they began."""
+    return [log.read_text() for log in sorted(results(project).job_log(pack, "").parent.glob(f"{pack}.*.log"))]
 
 
 def suspend(project: Login, packs: Iterable[str]) -> dict[str, Progress]:
@@ -155,7 +163,11 @@ def test_disturbed_jobs_and_a_killed_head_leave_the_same_bytes(finished: Login, 
     assert slurm.detail(first[limited])["JobState"] == "TIMEOUT"
     assert slurm.detail(first[cancelled])["JobState"] == "CANCELLED"
     assert slurm.detail(first[surviving])["JobState"] == "COMPLETED"
-    assert "completed" not in training_log(project, surviving), "the second job found it trained"
+    trainer, waiter = job_logs(project, surviving)
+    assert f"SLURM job {first[surviving]}\n" in trainer
+    assert "1/1" in trainer, "the log of the job that was waited for is whole"
+    assert "now held by" in waiter
+    assert "completed" not in waiter, "it found all trained"
     assert run_bytes(project) == run_bytes(finished)
     assert dataset(project) == dataset(finished)
 

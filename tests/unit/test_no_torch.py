@@ -51,9 +51,9 @@ def test_a_study_is_planned_without_them(tmp_path: Path) -> None:
     code = (
         "from stepscape.study.config import load_plan, read_config\n"
         "from stepscape.study.fingerprint import of_claims, of_dataset, of_figure\n"
-        "from stepscape.study.reference import key_reference, study_schema\n"
+        "from stepscape.study.reference import reference_texts\n"
         "plan = load_plan(read_config().studies)\n"
-        "key_reference(), study_schema()\n"
+        "reference_texts()\n"
         "for study in plan.studies:\n"
         "    of_dataset(study), of_claims(study), [of_figure(study, figure.id) for figure in study.figures]\n"
         "print(len(plan.runs) > 0, len(plan.packs) > 0)\n"

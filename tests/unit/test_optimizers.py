@@ -12,6 +12,7 @@ import torch
 from scipy.optimize import brentq
 from torch import Tensor
 
+from stepscape.curvature import Expansion
 from stepscape.optimizers import Optimizer
 from stepscape.registry import make, names
 from tests.factories import make_run, normal, train
@@ -43,6 +44,9 @@ class Objective:
     def hessian_product(self, theta: Tensor, vectors: Tensor) -> Tensor:
         rows = zip(theta, vectors, strict=True)
         return torch.stack([torch.autograd.functional.hvp(self._loss, row, vector)[1] for row, vector in rows])
+
+    def expansion(self, theta: Tensor, lane: int) -> Expansion:
+        return Expansion([self._loss], theta)
 
 
 class NoRandom:
@@ -125,6 +129,30 @@ def adam_without_correction(batches: str) -> Tensor:
     return torch.from_numpy(theta)
 
 
+def scalar_rmsprop_by_hand(batches: str) -> Tensor:
+    """One mean of |g|^2, corrected as Adam's is."""
+    theta, v = THETA.numpy().copy(), 0.0
+    for step in range(STEPS):
+        grad = gradient_at(theta, step, batches)
+        v = 0.9 * v + 0.1 * float(grad @ grad)
+        theta = theta - LR * grad / (np.sqrt(v / (1 - 0.9 ** (step + 1))) + 1e-8)
+    return torch.from_numpy(theta)
+
+
+def rmsprop_from(initial: float) -> Callable[[str], Tensor]:
+    """PyTorch's, whose mean of squares is set before the first update."""
+
+    def trajectory(batches: str) -> Tensor:
+        theta, v = THETA.numpy().copy(), np.full(7, initial)
+        for step in range(STEPS):
+            grad = gradient_at(theta, step, batches)
+            v = 0.9 * v + 0.1 * grad * grad
+            theta = theta - LR * grad / (np.sqrt(v) + 1e-8)
+        return torch.from_numpy(theta)
+
+    return trajectory
+
+
 @dataclass(frozen=True)
 class Case:
     """An optimizer's fields, and who else implements that rule."""
@@ -158,7 +186,11 @@ CASES = [
     Case("nesterov", {"beta": 0.8}, nesterov_by_positions),
     Case("rmsprop", {"beta2": 0.9}, torch_rule(torch.optim.Adam, betas=(0.0, 0.9))),
     Case("rmsprop", {"beta2": 0.9, "bias_correction": False}, torch_rule(torch.optim.RMSprop, alpha=0.9)),
+    Case("rmsprop", {"beta2": 0.9, "bias_correction": False, "initial": 0.1}, rmsprop_from(0.1)),
+    Case("scalar_rmsprop", {"beta2": 0.9}, scalar_rmsprop_by_hand),
 ]
+FLOWS = {"stable_flow"}
+"""What integrates the loss between updates: test_flows.py."""
 each_case = pytest.mark.parametrize("case", CASES, ids=str)
 
 
@@ -178,7 +210,7 @@ def trajectory(rule: Optimizer, theta: Tensor, hyper: Mapping[str, Tensor], batc
 
 
 def test_every_optimizer_has_an_independent_reference() -> None:
-    assert {case.name for case in CASES} == set(names("optimizer"))
+    assert {case.name for case in CASES} | FLOWS == set(names("optimizer"))
 
 
 @each_case

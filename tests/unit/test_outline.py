@@ -59,12 +59,14 @@ def test_it_says_what_the_plan_and_the_study_say(study: Study, paths: Paths, out
     assert told.fingerprints == {
         "dataset": fingerprint.of_dataset(study),
         "claims": fingerprint.of_claims(study),
+        "report": fingerprint.of_report(study),
         "archive": fingerprint.of_archive(study),
         "figure loss_curves": fingerprint.of_figure(study, "loss_curves"),
     }
     made = [paths.receipt(pack.id) for pack in plan.packs]
     made += [paths.dataset_marker("probe"), paths.table("probe"), paths.claims("probe")]
-    assert outline.targets(paths) == [*made, paths.figure("probe", "loss_curves", "svg")]
+    made += [paths.figure("probe", "loss_curves", "svg"), paths.report("probe"), paths.index]
+    assert outline.targets(paths) == made
 
 
 def test_a_job_gets_what_its_main_process_wrote(paths: Paths, outline: Outline) -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import inspect
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +16,8 @@ from stepscape.datasets._user_file import UserFile
 from stepscape.errors import FileError, StepscapeError
 from stepscape.registry import KINDS, own_members, settings
 from stepscape.study.config import Config
-from stepscape.study.reference import README, SCHEMA, default_text, key_reference, study_schema, write_reference
+from stepscape.study.reference import SCHEMA, reference_texts, study_schema, write_reference
+from stepscape.study.reference_pages import MEMBER_PAGES, README, default_text, key_reference, member_reference
 from stepscape.study.run import Budget, Run, Stop
 from stepscape.study.spec import StudyFile, load_study
 from tests.planning import ROOT, SHIPPED, VALID, edited, in_block, write
@@ -27,13 +30,13 @@ def schema_accepts(text: str) -> bool:
     return jsonschema.Draft202012Validator(SCHEMA_OF_STUDIES).is_valid(yaml.safe_load(text))
 
 
-@pytest.mark.parametrize(
-    ("path", "text"),
-    [(SCHEMA, json.dumps(SCHEMA_OF_STUDIES, indent=2) + "\n"), (README, key_reference())],
-    ids=["schema", "keys"],
-)
+@pytest.mark.parametrize(("path", "text"), reference_texts().items(), ids=str)
 def test_the_reference_is_up_to_date(path: Path, text: str) -> None:
     assert (ROOT / path).read_text() == text, f"{path} is stale; `stepscape reference` writes it anew"
+
+
+def test_there_is_a_page_for_each_kind_and_no_other() -> None:
+    assert {path.stem for path in (ROOT / "docs/members").iterdir()} == set(KINDS.values())
 
 
 def test_the_schema_is_one() -> None:
@@ -131,10 +134,11 @@ def test_the_valid_study_is_the_base_of_these(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(("kind", "cls"), MEMBERS, ids=[f"{kind}.{cls.name}" for kind, cls in MEMBERS])
 def test_every_member_and_field_is_in_the_reference(kind: str, cls: Any) -> None:
-    section = key_reference().partition(f"### {KINDS[kind]}\n")[2]
-    entry = section.partition(f"#### `{cls.name}`\n")[2].partition("\n#")[0]
+    assert f"[`{cls.name}`](../{MEMBER_PAGES[kind]}#{cls.name})" in key_reference()
+    entry = member_reference(kind).partition(f"## `{cls.name}`\n")[2].partition("\n## ")[0]
     assert f"Version {cls.version}." in entry
-    assert cls.source in entry
+    assert inspect.getdoc(cls) in entry
+    assert cls.source in re.sub(r"\[([^]]+)\]\(https://arxiv[^)]+\)", r"\1", entry)
     clock = {"every", "at", "pairs"} if kind == "observable" else set()
     for name in settings(cls).keys() - clock:
         assert f"| `{name}` |" in entry
@@ -168,7 +172,7 @@ def checkout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def test_a_stale_reference_is_told_and_written_anew(checkout: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert write_reference(check=True) == 1
-    assert [path for path in (SCHEMA, README) if path.exists()] == []
+    assert [path for path in reference_texts() if path.exists()] == []
     assert "is stale; `stepscape reference` writes it anew" in capsys.readouterr().err
     assert write_reference(check=False) == 0
     assert write_reference(check=True) == 0

@@ -253,5 +253,5 @@ def test_a_name_that_stepscape_has_is_refused(tmp_path: Path) -> None:
 
 def test_what_is_installed_does_not_change_the_reference(tmp_path: Path) -> None:
     install(tmp_path, "lab", "lab_rules", RULES, {"optimizer.sign": "lab_rules"})
-    code = "from stepscape.study.reference import *; print(key_reference(), study_schema())"
+    code = "from stepscape.study.reference import reference_texts; print(reference_texts())"
     assert run_python(code, tmp_path) == run_python(code)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 import os
 import stat
@@ -9,11 +10,15 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+from snakemake_executor_plugin_slurm.validation import validate_slurm_extra
 
-from stepscape.cluster import profile, slurm
+from stepscape.cluster import jobs, profile, slurm
 from stepscape.cluster.site import Site, read_site
 from stepscape.cluster.slurm import Nodes, Offer, ask_slurm, mistakes_of_site, read_partitions
 from stepscape.errors import FileError, StepscapeError
+from stepscape.study.paths import Paths
+from stepscape.study.plan import make_plan
+from tests.factories import make_study
 
 ROWS = [
     "gpu|gpu*|up|1-00:00:00|32000|gpu:h100:4(S:0-1)|nvlink,ib",
@@ -70,6 +75,21 @@ def test_partitions_are_read_as_sinfo_prints_them() -> None:
         ({"account": "phisics"}, {"account": ("'phisics'", "yours: maths, physics", "did you mean 'physics'?")}),
         ({"qos": "lon"}, {"qos": ("'lon'", "long, normal", "did you mean 'long'?")}),
         ({"account": "maths", "qos": "long"}, {"qos": ("'long'", "normal", "")}),
+        ({"extra": "--reservation=mine --exclude=node1,node2"}, {}),
+        (
+            {"extra": "--reservation=mine --mem=3 -o x"},
+            {
+                "extra": (
+                    "'--reservation=mine --mem=3 -o x'",
+                    "no memory or output file",
+                    "use the other keys; the rest is set for every job",
+                )
+            },
+        ),
+        (
+            {"extra": "--exclude='node1"},
+            {"extra": ('"--exclude=\'node1"', "what a shell can read (No closing quotation)", "")},
+        ),
     ],
 )
 def test_what_there_is_not_is_told_with_what_there_is(site: dict, told: dict[str, tuple[str, str, str]]) -> None:
@@ -132,7 +152,7 @@ def test_slurm_is_asked_by_its_commands(tmp_path: Path, monkeypatch: pytest.Monk
     monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
     rows = "\\n".join(ROWS)
     _command(tmp_path, "sinfo", f'printf "%b" "{rows}"')
-    _command(tmp_path, "sacctmgr", "printf 'physics|normal,long\\nmaths|normal\\n'")
+    _command(tmp_path, "sacctmgr", "printf 'physics|normal\\nmaths|normal\\nphysics|long\\n'")
     assert ask_slurm() == OFFER
     _command(tmp_path, "sacctmgr", "echo no accounting >&2; exit 1")
     assert ask_slurm() == Offer(OFFER.partitions, None)
@@ -163,4 +183,19 @@ def test_what_a_site_leaves_open_is_asked_of_the_costs() -> None:
     asked = profile.Profile(Site(gpus=0), OFFER.partitions["cpu"]).training
     names = {"attempt": 1, "wildcards": SimpleNamespace(pack="0" * 16)}
     assert (eval(asked["runtime"], names), eval(asked["mem_mb"], names)) == (10, 2000)
-    assert set(asked) == {"runtime", "mem_mb"}
+    assert set(asked) == {"runtime", "mem_mb", "slurm_extra"}
+
+
+def test_the_comment_of_a_job_that_trains_names_the_first_study_that_needs_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(jobs, "_latest", [])
+    first, second = (make_study(tmp_path / name) for name in ("one", "two"))
+    second = dataclasses.replace(second, name="later")
+    plan = make_plan([first, second])
+    jobs.announce(plan, Paths(tmp_path / "results"))
+    pack = plan.packs[0].id
+    names = {"attempt": 1, "wildcards": SimpleNamespace(pack=pack)}
+    asked = profile.Profile(Site(extra="--reservation=mine"), OFFER.partitions["gpu"]).training["slurm_extra"]
+    assert eval(asked, names) == f"--reservation=mine --comm=rule_train_pack_wildcards_small_{pack}"
+    validate_slurm_extra(SimpleNamespace(resources=SimpleNamespace(slurm_extra=eval(asked, names))))

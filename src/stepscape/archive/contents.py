@@ -16,6 +16,8 @@ from stepscape.archive import crate
 from stepscape.archive.bag import is_portable, write_bag
 from stepscape.archive.provenance import Checkout
 from stepscape.errors import StepscapeError, counted
+from stepscape.report.costs import Costs
+from stepscape.report.study import page_of
 from stepscape.store.checksums import checksum_faults
 from stepscape.store.files import replacing
 from stepscape.store.verify import file_fault
@@ -27,13 +29,20 @@ RESULTS = Paths(Path("results"))
 """Where results lie in an archive, whatever their folder was called."""
 
 _MOST_SHOWN = 8
-_TYPES = {".csv": "text/csv", ".json": "application/json", ".svg": "image/svg+xml", ".png": "image/png"}
+_TYPES = {
+    ".csv": "text/csv",
+    ".json": "application/json",
+    ".svg": "image/svg+xml",
+    ".png": "image/png",
+    ".html": "text/html",
+}
 _README = """\
 # {title}
 
 Results of the study `{name}`, made by Stepscape {version}: {runs}, one labelled dataset, verdicts, figures.
 
-- `results/studies/{name}/`: the dataset, `runs.csv` (one row a run), `claims.json`, figures
+- `results/studies/{name}/`: `report.html`, the page to begin with; the dataset, `runs.csv` (one row a run),
+  `claims.json`, figures
 - `results/runs/`: one file a run, with all that was recorded of it
 - `config/studies/`: the study
 - `provenance.json`, `changes.diff`: the commit of the code, and how the code differed from it
@@ -77,6 +86,8 @@ def archive_study(study: Study, paths: Paths, output: Path | None = None, checko
     output = output or paths.archive(study.name)
     results = _results(study, paths)
     _check_present(study, paths, results)
+    _check_study(study, paths, results)
+    results[_name(RESULTS.report(study.name))] = _Part(page_of(study, paths, Costs(), checkout), "a page to read")
     parts = _around(study, checkout) | results
     payload = {name: part.content for name, part in parts.items()}
     payload[crate.NAME] = crate.crate(study, checkout, _described(parts), _described(results))
@@ -89,7 +100,7 @@ def archive_study(study: Study, paths: Paths, output: Path | None = None, checko
     try:
         with replacing(output) as file:
             sums = write_bag(file, study.name, payload, info)
-            _check_agreement(study, paths, payload, sums)
+            _check_agreement(study, paths, results, sums)
     except OSError as error:
         raise StepscapeError(f"{error.filename or output}: {(error.strerror or str(error)).lower()}") from None
     return output
@@ -167,23 +178,28 @@ def _check_present(study: Study, paths: Paths, results: Mapping[str, _Part]) -> 
         raise StepscapeError("\n".join([*damaged, remedy]))
 
 
-def _check_agreement(study: Study, paths: Paths, payload: Mapping[str, Path | bytes], sums: Mapping[str, str]) -> None:
-    """That dataset, table and verdicts are of the run files that were archived, and of this study."""
-    rows = [row["run"] for row in read_table(_content(payload, RESULTS.table(study.name)))]
+def _check_study(study: Study, paths: Paths, results: Mapping[str, _Part]) -> None:
+    """That table and verdicts are of this study."""
+    rows = [row["run"] for row in read_table(_content(results, RESULTS.table(study.name)))]
     if sorted(rows) != sorted(run.id for run in study.runs):
         raise StepscapeError(f"{paths.table(study.name)}: its runs are not those of {study.path}\n{_REMEDY}")
-    contents = hashlib.sha256("\n".join(sums[_name(RESULTS.run(run))] for run in rows).encode()).hexdigest()
-    attributes = _fields(_content(payload, RESULTS.dataset_marker(study.name))).get("attributes", {})
-    if attributes.get("run_files_sha256") != contents:
-        _name_damaged(paths.run(run.id) for run in study.runs)
-        raise StepscapeError(f"{paths.dataset(study.name)}: not made of the run files that are there now\n{_REMEDY}")
-    claims = _fields(_content(payload, RESULTS.claims(study.name))).get("claims", []) if study.claims else []
+    claims = _fields(_content(results, RESULTS.claims(study.name))).get("claims", []) if study.claims else []
     if [claim["id"] for claim in claims] != [entry.id for entry in study.claims]:
         raise StepscapeError(f"{paths.claims(study.name)}: its claims are not those of {study.path}\n{_REMEDY}")
 
 
-def _content(payload: Mapping[str, Path | bytes], path: Path) -> bytes:
-    content = payload[_name(path)]
+def _check_agreement(study: Study, paths: Paths, results: Mapping[str, _Part], sums: Mapping[str, str]) -> None:
+    """That the dataset is of the run files that were archived."""
+    rows = [row["run"] for row in read_table(_content(results, RESULTS.table(study.name)))]
+    contents = hashlib.sha256("\n".join(sums[_name(RESULTS.run(run))] for run in rows).encode()).hexdigest()
+    attributes = _fields(_content(results, RESULTS.dataset_marker(study.name))).get("attributes", {})
+    if attributes.get("run_files_sha256") != contents:
+        _name_damaged(paths.run(run.id) for run in study.runs)
+        raise StepscapeError(f"{paths.dataset(study.name)}: not made of the run files that are there now\n{_REMEDY}")
+
+
+def _content(results: Mapping[str, _Part], path: Path) -> bytes:
+    content = results[_name(path)].content
     assert isinstance(content, bytes)
     return content
 

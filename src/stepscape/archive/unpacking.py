@@ -10,6 +10,7 @@ from pathlib import Path
 from stepscape.archive.bag import Bag, bag_faults, open_bag, payload
 from stepscape.archive.contents import RESULTS, read_table
 from stepscape.errors import Mistaken, StepscapeError, counted
+from stepscape.report.index import write_index
 from stepscape.store.files import replacing, sha256
 from stepscape.store.processes import is_left_over
 from stepscape.store.receipts import Told, write_receipt
@@ -48,7 +49,7 @@ def unpack(path: Path, folder: Path) -> list[str]:
             raise StepscapeError(f"{told}\nWhat was unpacked so far is whole; the same command goes on.") from None
         there = len(wanted) - written
         lines = [f"{folder}: {counted(written, 'file')} unpacked" + (f", {there} there already" if there else "")]
-        return lines + _receipted(bag, folder)
+        return lines + _receipted(bag, folder) + _indexed(bag, folder)
 
 
 def _check_target(folder: Path, wanted: Mapping[str, str], bag: Bag) -> None:
@@ -109,6 +110,14 @@ def _receipted(bag: Bag, folder: Path) -> list[str]:
         of = counted(len(study.runs), "run")
         return [f"{len(strange)} of {of} are others in this version of Stepscape; Snakemake would train them."]
     return []
+
+
+def _indexed(bag: Bag, folder: Path) -> list[str]:
+    """Writes the index of all studies in the folder, as old as what was unpacked."""
+    paths = Paths(folder / RESULTS.root)
+    stamp = paths.dataset_marker(bag.name).stat().st_mtime_ns
+    os.utime(write_index(paths), ns=(stamp, stamp))
+    return [f"{paths.report(bag.name)}: the page to begin with"]
 
 
 def _told(bag: Bag) -> dict[str, Told]:

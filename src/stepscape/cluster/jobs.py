@@ -1,4 +1,4 @@
-"""What a job that trains asks for: time and memory, learned from receipts. The profile calls this for every pack."""
+"""What a job that trains asks for: time and memory, learned from receipts, and its comment. The profile calls this."""
 
 from __future__ import annotations
 
@@ -32,6 +32,11 @@ class Requests:
         return {pack.id: pack for pack in self._plan.packs}
 
     @cached_property
+    def _studies(self) -> dict[str, str]:
+        plan = self._plan
+        return {pack.id: study.name for study in reversed(plan.studies) for pack in plan.packs_of(study)}
+
+    @cached_property
     def _costs(self) -> Costs:
         return learn(self._plan, self._paths)
 
@@ -53,6 +58,10 @@ class Requests:
         used = self._costs.mem_mb(self._packs[pack_id].runs)
         return max(_LEAST_MEM_MB, math.ceil(_MARGIN_MEMORY * used)) if used else _UNLEARNED_MEM_MB
 
+    def comment(self, pack_id: str) -> str:
+        """What `squeue` shows of a pack: what the plugin shows of other jobs, and the first study that needs it."""
+        return f"rule_train_pack_wildcards_{self._studies[pack_id]}_{pack_id}"
+
 
 _latest: list[Requests] = []
 
@@ -70,3 +79,8 @@ def minutes(pack_id: str) -> int:
 def mem_mb(pack_id: str) -> int:
     """The memory of a pack, in MB; the least where nothing is announced."""
     return _latest[0].mem_mb(pack_id) if _latest else _LEAST_MEM_MB
+
+
+def comment(pack_id: str) -> str:
+    """The comment of the job of a pack; its id where nothing is announced."""
+    return _latest[0].comment(pack_id) if _latest else pack_id

@@ -51,7 +51,10 @@ class Profile:
         """What a job that trains asks for: as the site says, else as receipts tell."""
         minutes = str(self.site.minutes or f"{_JOBS}.minutes(wildcards.pack)")
         memory = str(self.site.mem_mb or f"{_JOBS}.mem_mb(wildcards.pack)")
-        return {"runtime": self.minutes(minutes), "mem_mb": self.mem_mb(memory), **self.site.gpu}
+        # The plugin's own comment names wildcards only, and it refuses the word --comment. Of two comments sbatch takes
+        # the last, and it knows an option by any beginning that no other has.
+        extra = f"{f'{self.site.extra} --comm='!r} + {_JOBS}.comment(wildcards.pack)"
+        return {"runtime": self.minutes(minutes), "mem_mb": self.mem_mb(memory), "slurm_extra": extra, **self.site.gpu}
 
 
 def read() -> Profile:

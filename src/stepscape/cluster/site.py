@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-import dataclasses
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
-from pydantic import ConfigDict, ValidationError
+from pydantic import ConfigDict
 from pydantic.dataclasses import dataclass as typed_dataclass
 
-from stepscape.errors import FileError, Mistake, Mistaken, listed
-from stepscape.fields import Index, Text, describe, mistakes_of, shown
-from stepscape.registry import settings
-from stepscape.study.source import line_of, read_yaml
+from stepscape.fields import Index, Text, describe
+from stepscape.study.checking import fill, read_checked
 
 SITE = Path("config/site.yaml")
 
@@ -30,12 +26,19 @@ class Site:
     gpu_model: Annotated[Text, describe("their type, as SLURM calls it; default: any")] = ""
     minutes: Annotated[Index, describe("time limit of a pack; 0: estimated, at most that of the partition")] = 0
     mem_mb: Annotated[Index, describe("memory of a pack; 0: estimated", unit="MB")] = 0
+    extra: Annotated[Text, describe("further options of sbatch, for all jobs, such as `--reservation=mine`")] = ""
 
     @property
     def resources(self) -> dict[str, str]:
         """What every job asks for, by the names of Snakemake's SLURM plugin."""
-        named = {"slurm_partition": self.partition, "slurm_account": self.account, "qos": self.qos}
-        return {key: repr(value) for key, value in {**named, "constraint": self.constraint}.items() if value}
+        named = {
+            "slurm_partition": self.partition,
+            "slurm_account": self.account,
+            "qos": self.qos,
+            "constraint": self.constraint,
+            "slurm_extra": self.extra,
+        }
+        return {key: repr(value) for key, value in named.items() if value}
 
     @property
     def gpu(self) -> dict[str, int | str]:
@@ -57,30 +60,4 @@ def read_site(path: Path = SITE) -> Site:
     Raises:
         FileError: with all its mistakes.
     """
-    given, lines = read_yaml(path) if path.exists() else (None, {})
-    try:
-        return make_site({} if given is None else given)
-    except Mistaken as error:
-        placed = [dataclasses.replace(m, line=line_of(lines, m.where)) for m in error.mistakes]
-        raise FileError(path, placed) from None
-
-
-def make_site(given: Any) -> Site:
-    """Checks what is asked of a cluster.
-
-    Args:
-        given: a mapping of the keys of `Site`.
-
-    Returns:
-        The site.
-
-    Raises:
-        Mistaken: with all that is wrong.
-    """
-    keys = settings(Site)
-    if not isinstance(given, Mapping):
-        raise Mistaken([Mistake("", shown(given), f"a mapping with the keys {listed(keys)}")])
-    try:
-        return Site(**given)
-    except ValidationError as error:
-        raise Mistaken(mistakes_of(error, "", keys)) from None
+    return read_checked(path, lambda given: fill(Site, given)) if path.exists() else Site()

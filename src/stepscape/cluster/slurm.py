@@ -5,6 +5,7 @@ from __future__ import annotations
 import getpass
 import math
 import re
+import shlex
 import shutil
 import subprocess
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -109,8 +110,10 @@ def _accounts() -> dict[str, list[str]] | None:
         rows = _rows(*words, f"user={getpass.getuser()}", "format=account,qos")
     except (StepscapeError, OSError):  # no accounting: any account is taken, and none is kept
         return None
-    pairs = (row.split("|") for row in rows)
-    return {account: qos.split(",") for account, qos in pairs}
+    found: dict[str, list[str]] = {}
+    for account, qualities in (row.split("|") for row in rows):  # a row for each partition, where that matters
+        found.setdefault(account, []).extend(qualities.split(","))
+    return found
 
 
 def read_partitions(rows: Iterable[str]) -> dict[str, Partition]:
@@ -157,7 +160,7 @@ def mistakes_of_site(site: Site, offer: Offer) -> list[Mistake]:
         The mistakes, with what exists.
     """
     partition = offer.partition_of(site)
-    found = [*_account_mistakes(site, offer)]
+    found = [*_account_mistakes(site, offer), *_extra_mistakes(site)]
     if partition is None:
         return [_no_partition(site, offer), *found]
     return [*_partition_mistakes(site, partition), *found]
@@ -205,3 +208,17 @@ def _account_mistakes(site: Site, offer: Offer) -> Iterator[Mistake]:
     qualities = {quality for names in mine for quality in names if quality}
     if site.qos and site.qos not in qualities:
         yield Mistake("qos", f"{site.qos!r}", listed(qualities), nearest(site.qos, qualities))
+
+
+def _extra_mistakes(site: Site) -> Iterator[Mistake]:
+    """Options that Snakemake's plugin sets itself; it would refuse them job by job, after the first was submitted."""
+    from snakemake_executor_plugin_slurm.validation import get_forbidden_slurm_options
+
+    refused = sorted(name for words, name in get_forbidden_slurm_options().items() if re.search(words, site.extra))
+    if refused:
+        remedy = "use the other keys; the rest is set for every job"
+        yield Mistake("extra", f"{site.extra!r}", f"no {' or '.join(refused)}", remedy)
+    try:
+        shlex.split(site.extra)
+    except ValueError as error:
+        yield Mistake("extra", f"{site.extra!r}", f"what a shell can read ({error})")

@@ -7,6 +7,7 @@ from stepscape.curvature.basis import ROUNDING_FLOOR
 from stepscape.curvature.density import Density, counting_function, density_curve, spectral_density
 from stepscape.curvature.diagonal import estimated_diagonal
 from stepscape.curvature.eigenpairs import Eigenpairs, top_eigenpairs
+from stepscape.curvature.expansion import Expansion
 from stepscape.curvature.gauss_newton import difference, gauss_newton
 from stepscape.curvature.kernels import alignment, feature_kernel, tangent_kernel
 from stepscape.curvature.noise import gradient_variance
@@ -19,6 +20,7 @@ __all__ = [
     "ROUNDING_FLOOR",
     "Density",
     "Eigenpairs",
+    "Expansion",
     "Operator",
     "Tracked",
     "alignment",

@@ -47,8 +47,8 @@ def hvp(function: Callable[[Tensor], Tensor], theta: Tensor) -> Operator:
         if not grad.requires_grad:
             return torch.zeros_like(vectors)
         if vectors.ndim == 1:
-            return _backward(grad, point, _aligned(vectors))
-        rows = [_backward(grad, point, _aligned(vector)) for vector in vectors]
+            return _backward(grad, point, aligned(vectors))
+        rows = [_backward(grad, point, aligned(vector)) for vector in vectors]
         return torch.stack(rows) if rows else torch.zeros_like(vectors)
 
     return multiply
@@ -121,6 +121,7 @@ def _backward(grad: Tensor, point: Tensor, vector: Tensor) -> Tensor:
     return torch.autograd.grad(grad, point, vector, retain_graph=True, materialize_grads=True)[0]
 
 
-def _aligned(vector: Tensor) -> Tensor:
+def aligned(vector: Tensor) -> Tensor:
+    """The vector, or a copy of it, in memory on a 64-byte boundary."""
     # Off a 64-byte boundary matrix-vector kernels may differ in the last bits; fresh memory starts on one.
     return vector if vector.data_ptr() % 64 == 0 else vector.clone()

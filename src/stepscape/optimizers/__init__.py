@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     import numpy as np
     from torch import Tensor
 
+    from stepscape.curvature import Expansion
+
     State = Mapping[str, Tensor]
     Hyper = Mapping[str, Tensor]
 
@@ -33,6 +35,10 @@ class Objective(Protocol):
 
     def hessian_product(self, theta: Tensor, vectors: Tensor) -> Tensor:
         """Products (lanes, P) of every lane's Hessian at theta (lanes, P) with its own vector (lanes, P)."""
+        ...
+
+    def expansion(self, theta: Tensor, lane: int) -> Expansion:
+        """One lane's loss around any theta (P,): gradient, Hessian products and third derivatives."""
         ...
 
 
@@ -56,12 +62,22 @@ class Optimizer(Member):
 
     Attributes:
         has_lr: whether the rule has a learning rate.
-        preconditions: whether the preconditioner is anything but the identity.
+        sequential_because: why runs of this optimizer never train as lanes of one computation; empty where they may.
     """
 
     kind: ClassVar[str] = "optimizer"
     has_lr: ClassVar[bool] = True
-    preconditions: ClassVar[bool] = False
+    sequential_because: ClassVar[str] = ""
+
+    @property
+    def preconditions(self) -> bool:
+        """Whether the preconditioner is anything but the identity."""
+        return False
+
+    @property
+    def gradients(self) -> float:
+        """Estimated cost of one update, in gradients of the batch's loss."""
+        return 1.0
 
     def init(self, theta: Tensor) -> State:
         """What is kept between updates, before the first one, for theta (lanes, P)."""

@@ -23,3 +23,11 @@ def corrected(mean: Tensor, power: Tensor) -> Tensor:
     # The power (lanes, 1) is kept as a product, one factor an update: PyTorch's own power rounds the last elements of
     # a tensor in another way, so that a run's numbers would depend on its lane.
     return mean / (1 - power).to(mean.dtype)
+
+
+def squared_norms(rows: Tensor) -> Tensor:
+    """|row|^2 (lanes, 1) of each of rows (lanes, P), to the same bits in any lane."""
+    # Every row in memory of its own: a sum over rows that start anywhere would round by where they start.
+    import torch
+
+    return torch.stack([row.clone().square().sum() for row in rows]).unsqueeze(1)

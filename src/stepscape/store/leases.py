@@ -123,6 +123,8 @@ class Lease:
         told = False
         while True:
             if not self._path.exists() and publish(self._path, owner := self._own()):
+                if told:
+                    print(f"Pack {self._pack} is now held by {owner.words}.", flush=True)
                 return owner
             holder = read_owner(self._path)
             if self._is_over(holder):

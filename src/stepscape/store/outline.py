@@ -37,7 +37,7 @@ class OutlinedStudy:
         packs: ids of the packs that hold its runs.
         has_claims: whether anything is judged.
         figures: ids of its figures.
-        fingerprints: of `dataset`, `claims`, `archive` and each `figure <id>`: what must make them again.
+        fingerprints: of `dataset`, `claims`, `report`, `archive` and each `figure <id>`: what must make them again.
     """
 
     path: str
@@ -56,10 +56,12 @@ class Outline:
         studies: the studies, by name.
         before: pack to the packs that its job waits for, where there are any.
         data: pack to the datasets whose archives its job needs, where there are any.
+        index: what must make the index of all studies again.
     """
 
     packs: tuple[str, ...]
     studies: Mapping[str, OutlinedStudy]
+    index: str
     before: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     data: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
@@ -67,10 +69,12 @@ class Outline:
         """What is made if nobody asks for anything else; what lies in between would not be made again if it went."""
         made = [paths.receipt(pack) for pack in self.packs]
         for name, study in self.studies.items():
-            made += [paths.dataset_marker(name), paths.table(name)]
-            made += [paths.claims(name)] if study.has_claims else []
-            made += [paths.figure(name, figure, "svg") for figure in study.figures]
-        return made
+            made += paths.products(name, study.figures, claims=study.has_claims)
+        return [*made, paths.index]
+
+    def pages(self, paths: Paths) -> list[Path]:
+        """The page of each study."""
+        return [paths.report(name) for name in self.studies]
 
 
 def make_outline(plan: Plan, paths: Paths) -> Outline:
@@ -90,6 +94,7 @@ def make_outline(plan: Plan, paths: Paths) -> Outline:
     return Outline(
         packs=tuple(pack.id for pack in plan.packs),
         studies={study.name: _outlined(study, plan) for study in plan.studies},
+        index=fingerprint.of_pages(),
         before={pack: needed for pack, needed in before.items() if needed},
         data={pack: needed for pack, needed in data.items() if needed},
     )
@@ -100,6 +105,7 @@ def _outlined(study: Study, plan: Plan) -> OutlinedStudy:
     fingerprints = {
         "dataset": fingerprint.of_dataset(study),
         "claims": fingerprint.of_claims(study),
+        "report": fingerprint.of_report(study),
         "archive": _of_archive(study),
         **{f"figure {figure}": fingerprint.of_figure(study, figure) for figure in figures},
     }
@@ -136,7 +142,7 @@ def handed_down() -> Outline | None:
         return None
     studies = {name: OutlinedStudy(**_with_tuples(study)) for name, study in held.pop("studies").items()}
     before, data = (_with_tuples(held[name]) for name in ("before", "data"))
-    return Outline(tuple(held["packs"]), studies, before, data)
+    return Outline(tuple(held["packs"]), studies, held["index"], before, data)
 
 
 def _with_tuples(held: Mapping[str, Any]) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""The files that a study is made of: its own, its points, the parameters that its runs start from."""
+"""The files that a study is made of: its own, the one that it extends, what was found, points, parameters."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from stepscape.errors import FileError, Mistake
-from stepscape.study.source import read_yaml
+from stepscape.study.extension import read_study
 from stepscape.study.spec import Study
 
 FOLDER = "config/studies"
@@ -41,8 +41,12 @@ def study_files(study: Study) -> dict[str, Path]:
 
 
 def _named(study: Study) -> Iterator[tuple[str, Path]]:
-    given, _ = read_yaml(study.path)
-    for index, block in enumerate(given["grid"]):
+    source = read_study(study.path)
+    if source.base:
+        yield "extends", source.base
+    if (findings := study.path.with_suffix(".md")).is_file():
+        yield "findings", findings
+    for index, block in enumerate(source.given["grid"]):
         if "points" in block:
             yield f"grid[{index}].points", study.path.parent / str(block["points"])
     for file in study.start_files:

@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-import dataclasses
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import ConfigDict, Field, ValidationError
+from pydantic import BeforeValidator, ConfigDict, Field
 from pydantic.dataclasses import dataclass as typed_dataclass
 
 from stepscape.errors import FileError, Mistake, Mistaken, listed, nearest
-from stepscape.fields import Text, describe, mistakes_of, shown
-from stepscape.registry import settings
+from stepscape.fields import Text, describe
+from stepscape.study.checking import fill, read_checked
 from stepscape.study.parents import check_outer_starts
 from stepscape.study.paths import DataPaths, Paths
 from stepscape.study.plan import Plan, make_plan
-from stepscape.study.source import line_of, read_yaml
 from stepscape.study.spec import Study, load_study
 
 CONFIG = Path("config/config.yaml")
@@ -24,11 +22,17 @@ STUDIES = Path("config/studies")
 _CONFIGURATION = f"{CONFIG} and --config"
 
 
+def _several(names: Any) -> Any:
+    return (names,) if isinstance(names, str) else names
+
+
 @typed_dataclass(frozen=True, kw_only=True, config=ConfigDict(extra="forbid"))
 class Config:
     """The keys of `config/config.yaml`."""
 
-    studies: Annotated[tuple[Text, ...], Field(min_length=1), describe("names of files in `config/studies`")]
+    studies: Annotated[
+        tuple[Text, ...], BeforeValidator(_several), Field(min_length=1), describe("names of files in `config/studies`")
+    ]
     results: Annotated[Text, Field(min_length=1), describe("the folder that everything produced goes to")] = "results"
     data_root: Annotated[
         Text, Field(min_length=1), describe("the folder of published archives, what is made of them, and users' files")
@@ -55,12 +59,7 @@ def read_config(path: Path = CONFIG) -> Config:
     Raises:
         FileError: with all its mistakes.
     """
-    given, lines = read_yaml(path)
-    try:
-        return make_config(given)
-    except Mistaken as error:
-        placed = [dataclasses.replace(m, line=line_of(lines, m.where)) for m in error.mistakes]
-        raise FileError(path, placed) from None
+    return read_checked(path, make_config)
 
 
 def make_config(given: Any) -> Config:
@@ -75,16 +74,7 @@ def make_config(given: Any) -> Config:
     Raises:
         Mistaken: with all that is wrong.
     """
-    keys = settings(Config)
-    if not isinstance(given, Mapping) or not all(isinstance(key, str) for key in given):
-        raise Mistaken([Mistake("", shown(given), f"a mapping with the keys {listed(keys)}")], of=_CONFIGURATION)
-    chosen = dict(given)
-    if isinstance(chosen.get("studies"), str):
-        chosen["studies"] = [chosen["studies"]]
-    try:
-        return Config(**chosen)
-    except ValidationError as error:
-        raise Mistaken(mistakes_of(error, "", keys), of=_CONFIGURATION) from None
+    return fill(Config, given, of=_CONFIGURATION)
 
 
 def study_path(name: str, folder: Path = STUDIES) -> Path:

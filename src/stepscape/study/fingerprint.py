@@ -14,10 +14,12 @@ from stepscape.study.companions import study_files
 from stepscape.study.identity import canonical_json, digest, plain
 from stepscape.study.spec import Entry, Study
 
-_FOLLOWED = ("stepscape.analysis", "stepscape.claims", "stepscape.figures")
-"""Rooms whose code is part of what a claim or figure shows, wherever it is imported from."""
+_FOLLOWED = ("stepscape.analysis", "stepscape.claims", "stepscape.figures", "stepscape.report")
+"""Rooms whose code is part of what a claim, figure or page shows, wherever it is imported from."""
 _COLLECTING = ("stepscape.store.collect", "stepscape.store.layout", "stepscape.store.blocks")
 """The modules that say what a dataset looks like."""
+_REPORTING = ("stepscape.report.study", "stepscape.report.index")
+"""The modules that make pages."""
 
 
 def of_dataset(study: Study) -> str:
@@ -35,6 +37,21 @@ def of_claims(study: Study) -> str:
 def of_figure(study: Study, figure: str) -> str:
     """Of one of a study's figures."""
     return _digest([_entry(study, entry) for entry in study.figures if entry.id == figure])
+
+
+def of_report(study: Study) -> str:
+    """Of a study's page: what it asks, which runs its claims and figures are about, and how pages are made."""
+    entries: list[Entry[Any]] = [*study.claims, *study.figures]
+    picked = [[entry.id, sorted(run.id for run in study.pick(entry))] for entry in entries]
+    return _digest([study.title, study.question, list(study.sources), picked, of_pages()])
+
+
+@cache
+def of_pages() -> str:
+    """Of how pages are made: the code, and templates, scripts and style to the byte."""
+    folder = Path(__file__).parents[1] / "report" / "page"
+    parts = [[file.name, sha256(file)] for file in sorted(folder.iterdir()) if file.is_file()]
+    return _digest([parts, *map(code_of, _REPORTING)])
 
 
 def of_archive(study: Study) -> str:

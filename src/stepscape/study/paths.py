@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -122,7 +123,7 @@ class Paths:
 
     def study(self, study: str) -> Path:
         """All that is made of a study."""
-        return self.root / "studies" / study
+        return self.studies / study
 
     def dataset(self, study: str) -> Path:
         """A study's dataset, a Zarr store."""
@@ -148,13 +149,37 @@ class Paths:
         """A figure, as `svg` or `png`."""
         return self.study(study) / "figures" / f"{figure}.{ending}"
 
+    def report(self, study: str) -> Path:
+        """A study's page."""
+        return self.study(study) / "report.html"
+
+    @property
+    def index(self) -> Path:
+        """The page that leads to those of all studies."""
+        return self.studies / "index.html"
+
+    @property
+    def studies(self) -> Path:
+        """All that is made of studies."""
+        return self.root / "studies"
+
+    def products(self, study: str, figures: Iterable[str], *, claims: bool) -> list[Path]:
+        """All that is made of a study's runs: dataset, table, verdicts if it has claims, figures, page."""
+        verdicts = [self.claims(study)] if claims else []
+        drawn = [self.figure(study, figure, "svg") for figure in figures]
+        return [self.dataset_marker(study), self.table(study), *verdicts, *drawn, self.report(study)]
+
     def archive(self, study: str) -> Path:
         """All of a study's results in one file."""
         return self.root / "archives" / f"{study}.zip"
 
     def log(self, rule: str, name: str) -> Path:
-        """What a job printed."""
+        """What a job printed; of several jobs the last."""
         return self.root / "logs" / rule / f"{name}.log"
+
+    def job_log(self, pack: str, job: str) -> Path:
+        """What one of the jobs printed that trained a pack."""
+        return self.root / "logs/train_pack/jobs" / f"{pack}.{job}.log"
 
     def benchmark(self, rule: str, name: str) -> Path:
         """What a job cost."""

@@ -168,7 +168,7 @@ def _cost(run: Run) -> float:
     sizes = (run.dataset.input_shape, run.dataset.outputs)
     forward = run.model.multiplications(*sizes) * _SECONDS_PER_MULTIPLICATION  # of one sample
     gradient = 3 * forward
-    training = run.updates * (_SECONDS_PER_UPDATE + gradient * run.batch)
+    training = run.updates * run.optimizer.gradients * (_SECONDS_PER_UPDATE + gradient * run.batch)
     full = _SECONDS_PER_UPDATE + gradient * run.train_size
     observing = sum(entry.gradients(run) * entry.measurements(run.updates) for entry in run.observe) * full
     return _SECONDS_PER_RUN + training + observing

@@ -22,6 +22,7 @@ from stepscape.schedules import Schedule
 from stepscape.schedules.constant import Constant
 from stepscape.study.identity import DIGITS, ENGINE_VERSION, digest, plain, spelled
 
+_NO_LOSSES = "a loss of outputs and targets: outputs of {} are no losses"
 _STRICT = ConfigDict(extra="forbid", arbitrary_types_allowed=True)
 
 
@@ -222,6 +223,9 @@ class Run:
             found.append(("budget", self.budget.samples, f"at least one batch of {self.batch} samples"))
         if self.loss.needs_classes and not self.dataset.has_classes:
             found.append(("loss", self.loss.name, f"a loss for regression: {self.dataset.name} has no classes"))
+        if self.loss.takes_losses != self.model.returns_losses:
+            allowed = "mean_output: outputs of {} are losses" if self.model.returns_losses else _NO_LOSSES
+            found.append(("loss", self.loss.name, allowed.format(self.model.name)))
         inputs = self.model.input_fault(self.dataset.input_shape)
         if inputs:
             shape = list(self.dataset.input_shape)

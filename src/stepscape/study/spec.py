@@ -19,11 +19,12 @@ from stepscape.fields import IDENTIFIERS, Text, describe, is_identifier, mistake
 from stepscape.figures import Figure
 from stepscape.observables import Observable
 from stepscape.registry import Member, make, names, settings
+from stepscape.study.extension import read_study
 from stepscape.study.grid import Expansion, expand, parse_observe
 from stepscape.study.labels import label_members
 from stepscape.study.run import Run, Start, describe_run
 from stepscape.study.selection import Selection
-from stepscape.study.source import line_of, read_yaml
+from stepscape.study.source import line_of
 from stepscape.study.starts import Starts, resolve_starts
 
 M = TypeVar("M", bound=Claim | Figure)
@@ -33,6 +34,10 @@ M = TypeVar("M", bound=Claim | Figure)
 class StudyFile:
     """The keys of a study file."""
 
+    extends: Annotated[
+        Text,
+        describe("a study beside this one; what is not said here is as there, `defaults` and `observe` key by key"),
+    ] = ""
     title: Annotated[Text, describe("one line, shown above every result")]
     question: Annotated[Text, describe("what the study asks")] = ""
     sources: Annotated[tuple[Text, ...], describe("the papers it is about, such as arXiv:2103.00065")] = ()
@@ -113,13 +118,15 @@ def load_study(path: Path | str) -> Study:
         FileError: with all its mistakes.
     """
     path = Path(path)
-    given, lines = read_yaml(path)
+    source = read_study(path)
     mistakes = Mistakes()
     study = None
     with mistakes.collected():
-        study = _read(path, given, mistakes)
+        study = _read(path, source.given, mistakes)
     if mistakes or study is None:
-        placed = dict.fromkeys(dataclasses.replace(m, line=m.line or line_of(lines, m.where)) for m in mistakes)
+        if source.base:
+            load_study(source.base)  # what is wrong there is told of there
+        placed = dict.fromkeys(dataclasses.replace(m, line=m.line or line_of(source.lines, m.where)) for m in mistakes)
         raise FileError(path, sorted(placed, key=lambda mistake: mistake.line or 0))
     return study
 

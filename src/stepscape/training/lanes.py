@@ -66,8 +66,8 @@ def lane_mode(run: Run, device: torch.device) -> LaneMode:
 
 def sequential_because(run: Run, device: torch.device) -> str:
     """Why a run trains by itself on a device; empty where it trains as a lane."""
-    if run.model.sequential_because:
-        return run.model.sequential_because
+    if because := run.model.sequential_because or run.optimizer.sequential_because:
+        return because
     operations = update_operations(run)
     return f"{operations:.0e} operations an update" if operations >= VECTORISED_BELOW[device.type] else ""
 

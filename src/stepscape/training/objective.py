@@ -13,7 +13,7 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from stepscape.curvature import hvp
+from stepscape.curvature import Expansion, hvp
 from stepscape.optimizers import Objective
 from stepscape.training.problem import Evaluation, Problem, Samples
 
@@ -67,6 +67,11 @@ class SequentialObjective:
         """Products (lanes, P) of every lane's Hessian at theta (lanes, P) with its own vector (lanes, P)."""
         lanes = zip(self._lanes, theta, vectors, strict=True)
         return torch.stack([hvp(problem.loss_on(samples), row)(vector) for (problem, samples), row, vector in lanes])
+
+    def expansion(self, theta: Tensor, lane: int) -> Expansion:
+        """One lane's loss around any theta (P,)."""
+        problem, samples = self._lanes[lane]
+        return problem.expansion(theta, samples)
 
 
 class _Point:
@@ -163,6 +168,10 @@ class VectorisedObjective:
         if not grads.requires_grad:
             return torch.zeros_like(vectors)
         return torch.autograd.grad(grads, point.theta, vectors, materialize_grads=True)[0]
+
+    def expansion(self, theta: Tensor, lane: int) -> Expansion:
+        """One lane's loss around any theta (P,), computed as if it trained alone."""
+        return self._problem.expansion(theta, self.samples(lane))
 
 
 class _LanePoint:
