@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import shutil
 import warnings
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,8 @@ import xarray as xr
 
 import stepscape
 from stepscape.errors import StepscapeError
+from stepscape.store import collect
+from stepscape.store.blocks import Filled
 from stepscape.store.collect import collect_study, open_study
 from stepscape.store.runfile import open_run, zipped
 from stepscape.store.template import encoded
@@ -243,3 +246,27 @@ def test_the_eigenvalues_of_the_quadratic_arrive(ds: xr.Dataset) -> None:
     found = top.values[np.isfinite(top.values)]
     assert len(found) == 3
     np.testing.assert_allclose(found, 1.0, rtol=1e-3)
+
+
+def test_a_folder_that_vanishes_while_a_dataset_is_written_leaves_none(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Zarr begins a store anew where it is gone, so that what was written before would be missing, unseen."""
+    study, paths = make_study(tmp_path), Paths(tmp_path / "results")
+    collected(study, paths)
+    expected = paths.table(study.name).read_bytes()
+
+    def fill_another(block: Any) -> Any:
+        shutil.copy(block.store / "train_loss/zarr.json", tmp_path / "zarr.json")
+        shutil.rmtree(block.store)
+        (block.store / "train_loss").mkdir(parents=True)
+        shutil.copy(tmp_path / "zarr.json", block.store / "train_loss/zarr.json")
+        (block.store / "zarr.json").write_text('{"zarr_format": 3, "node_type": "group", "attributes": {}}')
+        return Filled()
+
+    with monkeypatch.context() as patch:
+        patch.setattr(collect, "fill_block", fill_another)
+        with pytest.raises(StepscapeError, match="files vanished"):
+            collect_study(study, paths)
+    assert collect_study(study, paths).sizes["run"] == 6
+    assert paths.table(study.name).read_bytes() == expected

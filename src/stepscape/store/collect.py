@@ -79,10 +79,26 @@ def _collect(study: Study, runs: Sequence[Run], paths: Paths, do: Map) -> list[P
         filled = list(do(fill_block, blocks_of(temporary, held, columns)))
         damaged = sorted(set(chain.from_iterable(block.damaged for block in filled)))
         if not damaged:
+            _check_written(temporary, ds, columns, filled)
             _write_table(ds, paths.table(study.name))
             write_checksums(path.parent, _sums(temporary, path, paths.table(study.name), filled))
             put_folder_in_place(temporary, path)
     return damaged
+
+
+def _check_written(store: Path, ds: xr.Dataset, columns: Sequence[Column], filled: Iterable[Filled]) -> None:
+    """That all is there: a store in a folder that is removed meanwhile is begun anew by whoever writes to it next."""
+    filled_names = {column.name for column in columns}
+    is_whole = all((store / name).is_file() for block in filled for name in block.sums)
+    try:
+        written = xr.open_zarr(store, chunks=None, consolidated=False)
+        is_whole &= written.attrs == ds.attrs and written.variables.keys() == ds.variables.keys()
+        small = [name for name in ds.variables if name not in filled_names]
+        is_whole = is_whole and all(written.variables[name].equals(ds.variables[name]) for name in small)
+    except (OSError, ValueError, KeyError):
+        is_whole = False
+    if not is_whole:
+        raise StepscapeError(f"{store.parent}: files vanished while the dataset was written there; start again")
 
 
 def _sums(temporary: Path, path: Path, table: Path, filled: Iterable[Filled]) -> dict[str, str]:
