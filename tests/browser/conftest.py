@@ -18,7 +18,6 @@ from stepscape.study.spec import Study
 from tests.browser.chromium import Visit, browser, install, what_is_missing
 from tests.factories import SMALL_DIGITS, collected, judged_and_drawn, make_study
 
-
 TITLE = "Steps & </script><script>window.harmed = true</script>"
 _EVERY = {"losses": {"every": 1}, "hessian_top": {"every": 4, "k": 3}}
 _DEFAULTS = {key: value for key, value in SMALL_DIGITS.items() if key not in ("lr", "optimizer")}
