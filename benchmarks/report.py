@@ -127,9 +127,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--runs", type=int, default=1000, help="runs of noise")
     parser.add_argument("--steps", type=int, default=1077, help="updates of each")
     options = parser.parse_args(arguments)
-    quickstart = load_study("config/studies/quickstart.yaml")
-    if Paths(Path("results")).dataset_marker(quickstart.name).exists():
-        show("quickstart", quickstart, Paths(Path("results")))
+    here = Paths(Path("results"))
+    if here.dataset_marker("quickstart").exists():
+        show("quickstart", load_study("config/studies/quickstart.yaml"), here)
     with tempfile.TemporaryDirectory() as folder:
         show("noise", *noise(Path(folder), options.runs, options.steps))
 
