@@ -9,18 +9,14 @@ from pathlib import Path
 
 import pytest
 import xarray as xr
+from playwright.sync_api import Browser
 
 from stepscape.report.index import write_index
 from stepscape.report.study import report_study
 from stepscape.study.paths import Paths
 from stepscape.study.spec import Study
-from tests.factories import SMALL_DIGITS, collected, judged_and_drawn, make_study
-
-pytest.importorskip("playwright", reason="the browser tests need `pip install '.[dev]'`")
-
-from playwright.sync_api import Browser
-
 from tests.browser.chromium import Visit, browser, install, what_is_missing
+from tests.factories import SMALL_DIGITS, collected, judged_and_drawn, make_study
 
 TITLE = "Steps & </script><script>window.harmed = true</script>"
 _EVERY = {"losses": {"every": 1}, "hessian_top": {"every": 4, "k": 3}}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import zipfile
+from typing import Any
 
 import pytest
 
@@ -42,6 +43,14 @@ def test_the_page_is_made_by_hand_too(project: Project) -> None:
     assert page.read_bytes() == before
 
 
+def held_by(text: str, variable: str) -> dict[str, Any]:
+    """An object that a script of Snakemake's report holds."""
+    start = re.search(rf"var {variable} = (?=\{{)", text)
+    assert start, variable
+    found: dict[str, Any] = json.JSONDecoder().raw_decode(text, start.end())[0]
+    return found
+
+
 def test_snakemake_s_report_holds_pages_figures_and_captions(project: Project) -> None:
     done = project.snakemake("--report", "report.zip")
     assert done.returncode == 0, done.stdout + done.stderr
@@ -52,12 +61,13 @@ def test_snakemake_s_report_holds_pages_figures_and_captions(project: Project) -
     for figure in ("loss_curves", "sharpness_over_threshold"):
         assert (project.folder / f"results/studies/tiny/figures/{figure}.svg").read_bytes() in held.values()
     text = b"".join(held.values()).decode(errors="replace")
-    start = re.search(r"var results = (?=\{)", text)
-    assert start
-    results, _ = json.JSONDecoder().raw_decode(text, start.end())
-    told = {entry["name"]: entry for entry in results.values()}
+    told = {entry["name"]: entry for entry in held_by(text, "results").values()}
     assert set(told) == {"report.html", "runs.csv", "loss_curves.svg", "sharpness_over_threshold.svg"}
-    assert told["report.html"]["category"] == told["runs.csv"]["category"] == "Studies"
+    folder = "results/studies/tiny"
+    assert {name: sorted(paths["Other"]) for name, paths in held_by(text, "categories").items()} == {
+        "Studies": [f"{folder}/report.html", f"{folder}/runs.csv"],
+        "Figures": [f"{folder}/figures/loss_curves.svg", f"{folder}/figures/sharpness_over_threshold.svg"],
+    }
     assert told["loss_curves.svg"]["labels"] == {"study": "tiny", "figure": "loss_curves"}
     for entry in told.values():
         assert "tiny" in entry["caption"]
