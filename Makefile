@@ -11,7 +11,7 @@ BIN := .venv/bin
 WITH_BIN = PATH="$(CURDIR)/$(BIN):$$PATH"
 
 .DEFAULT_GOAL := help
-.PHONY: help run test faults cluster cluster-long lint lock pictures atlas docs clean
+.PHONY: help run test faults fuzz cluster cluster-long lint lock pictures atlas docs clean
 
 help: ## show this
 	@echo 'Usage: make TARGET [VARIABLE=value ...]'
@@ -20,7 +20,7 @@ help: ## show this
 	@sed -n 's/^#   \([A-Z_][A-Z_]*\)  *\(.*\)/  \1\t\2/p; s/^# \{19,\}\(.*\)/\t\1/p' envs/build | expand -t 18
 	@printf '  CORES\tcores a sweep may use; default: all\n  SNAKEMAKE_FLAGS, PYTEST_FLAGS   handed on as they are\n' | expand -t 18
 
-run: ## run the configured studies, then show their claims and figures
+run: ## run the configured studies, then show their claims, figures and pages
 	@envs/build runtime
 	@$(WITH_BIN) $(BIN)/snakemake --cores $(CORES) $(SNAKEMAKE_FLAGS)
 	@$(BIN)/stepscape status
@@ -31,6 +31,10 @@ test: lint ## check everything: lint, then the tests
 faults: ## damage, kill, fill disks, some hundred times; writes docs/faults.md; full disks need root
 	@envs/build dev
 	FAULTS=docs/faults.md $(WITH_BIN) $(BIN)/pytest tests/faults --override-ini timeout=3600 $(PYTEST_FLAGS)
+
+fuzz: ## ten thousand broken studies, each of which must give a plan or a message
+	@envs/build dev
+	$(WITH_BIN) STEPSCAPE_MUTATIONS=10000 $(BIN)/pytest tests/property/test_mutations.py --timeout 3600 $(PYTEST_FLAGS)
 
 cluster: ## the tests on a SLURM that they start themselves; needs root once, on Debian
 	@envs/build dev

@@ -2,11 +2,12 @@
 
 from snakemake.exceptions import WorkflowError
 
+from stepscape import progress
 from stepscape.cluster import jobs
 from stepscape.errors import StepscapeError
 from stepscape.store.head import take_head
-from stepscape.store.receipts import data_before, keep_up, packs_before
-from stepscape.study import fingerprint
+from stepscape.store.outline import VARIABLE, hand_down, handed_down, make_outline
+from stepscape.store.receipts import keep_up
 from stepscape.study.config import load_plan, make_config
 
 
@@ -15,14 +16,19 @@ configfile: "config/config.yaml"
 
 try:
     settings = make_config(config)
-    plan, paths = load_plan(settings.studies, settings.paths), settings.paths
+    paths = settings.paths
+    outline = None if workflow.is_main_process else handed_down()
+    plan = None if outline else load_plan(settings.studies, paths)
     if workflow.is_main_process:
-        from stepscape import progress
-
         progress.announce(progress.expect(plan, paths, keep_up(plan, paths)))
         jobs.announce(plan, paths)
+    outline = hand_down(outline or make_outline(plan, paths), paths)
 except StepscapeError as error:
     raise WorkflowError(str(error)) from None
+
+
+envvars:
+    VARIABLE,
 
 
 onstart:
@@ -52,6 +58,4 @@ include: "rules/archive.smk"
 rule all:
     default_target: True
     input:
-        [paths.receipt(pack.id) for pack in plan.packs],
-        [path for study in plan.studies for path in study.products(paths)],
-        paths.index,
+        outline.targets(paths),

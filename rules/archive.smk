@@ -2,10 +2,10 @@ rule archive_study:
     input:
         dataset=paths.dataset_marker("{study}"),
         table=paths.table("{study}"),
-        claims=lambda wildcards: [paths.claims(wildcards.study)] if plan.study(wildcards.study).claims else [],
+        claims=lambda wildcards: [paths.claims(wildcards.study)] if outline.studies[wildcards.study].has_claims else [],
         figures=lambda wildcards: [
-            paths.figure(wildcards.study, figure.id, ending)
-            for figure in plan.study(wildcards.study).figures
+            paths.figure(wildcards.study, figure, ending)
+            for figure in outline.studies[wildcards.study].figures
             for ending in ("svg", "png")
         ],
     output:
@@ -19,8 +19,8 @@ rule archive_study:
     threads: 1
     params:
         results=lambda wildcards: settings.results,
-        path=lambda wildcards: plan.study(wildcards.study).path,
-        fingerprint=lambda wildcards: fingerprint.of_archive(plan.study(wildcards.study)),
+        path=lambda wildcards: outline.studies[wildcards.study].path,
+        fingerprint=lambda wildcards: outline.studies[wildcards.study].fingerprints["archive"],
     message:
         "Archiving {wildcards.study}"
     shell:

@@ -1,6 +1,6 @@
 rule collect_study:
     input:
-        lambda wildcards: [paths.receipt(pack.id) for pack in plan.packs_of(plan.study(wildcards.study))],
+        lambda wildcards: [paths.receipt(pack) for pack in outline.studies[wildcards.study].packs],
     output:
         dataset=paths.dataset_marker("{study}"),
         table=report(
@@ -18,8 +18,8 @@ rule collect_study:
     threads: 1
     params:
         results=lambda wildcards: settings.results,
-        path=lambda wildcards: plan.study(wildcards.study).path,
-        fingerprint=lambda wildcards: fingerprint.of_dataset(plan.study(wildcards.study)),
+        path=lambda wildcards: outline.studies[wildcards.study].path,
+        fingerprint=lambda wildcards: outline.studies[wildcards.study].fingerprints["dataset"],
     message:
         "Collecting {wildcards.study}"
     shell:

@@ -18,8 +18,8 @@ rule draw_figure:
     threads: 1
     params:
         results=lambda wildcards: settings.results,
-        path=lambda wildcards: plan.study(wildcards.study).path,
-        fingerprint=lambda wildcards: fingerprint.of_figure(plan.study(wildcards.study), wildcards.figure),
+        path=lambda wildcards: outline.studies[wildcards.study].path,
+        fingerprint=lambda wildcards: outline.studies[wildcards.study].fingerprints[f"figure {wildcards.figure}"],
     message:
         "Drawing {wildcards.figure} of {wildcards.study}"
     shell:

@@ -12,8 +12,8 @@ rule judge_claims:
     threads: 1
     params:
         results=lambda wildcards: settings.results,
-        path=lambda wildcards: plan.study(wildcards.study).path,
-        fingerprint=lambda wildcards: fingerprint.of_claims(plan.study(wildcards.study)),
+        path=lambda wildcards: outline.studies[wildcards.study].path,
+        fingerprint=lambda wildcards: outline.studies[wildcards.study].fingerprints["claims"],
     message:
         "Judging {wildcards.study}"
     shell:

@@ -5,9 +5,9 @@ rule report_study:
     input:
         dataset=paths.dataset_marker("{study}"),
         table=paths.table("{study}"),
-        claims=lambda wildcards: [paths.claims(wildcards.study)] if plan.study(wildcards.study).claims else [],
+        claims=lambda wildcards: [paths.claims(wildcards.study)] if outline.studies[wildcards.study].has_claims else [],
         figures=lambda wildcards: [
-            paths.figure(wildcards.study, figure.id, "svg") for figure in plan.study(wildcards.study).figures
+            paths.figure(wildcards.study, figure, "svg") for figure in outline.studies[wildcards.study].figures
         ],
     output:
         report(
@@ -25,8 +25,8 @@ rule report_study:
     threads: 1
     params:
         results=lambda wildcards: settings.results,
-        path=lambda wildcards: plan.study(wildcards.study).path,
-        fingerprint=lambda wildcards: fingerprint.of_report(plan.study(wildcards.study)),
+        path=lambda wildcards: outline.studies[wildcards.study].path,
+        fingerprint=lambda wildcards: outline.studies[wildcards.study].fingerprints["report"],
     message:
         "Writing the page of {wildcards.study}"
     shell:
@@ -35,7 +35,7 @@ rule report_study:
 
 rule index_studies:
     input:
-        [paths.report(study.name) for study in plan.studies],
+        outline.pages(paths),
     output:
         paths.index,
     log:
@@ -48,7 +48,7 @@ rule index_studies:
     threads: 1
     params:
         results=lambda wildcards: settings.results,
-        fingerprint=fingerprint.code_of_pages(),
+        fingerprint=outline.index,
     message:
         "Writing the index of all studies"
     shell:

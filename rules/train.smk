@@ -1,8 +1,8 @@
 # exec: a shell ends on SIGTERM at once, and then SLURM kills what it had started.
 rule train_pack:
     input:
-        ancient(lambda wildcards: [paths.receipt(pack) for pack in packs_before(paths, wildcards.pack)]),
-        ancient(lambda wildcards: [paths.data.prepared(name) for name in data_before(paths, wildcards.pack)]),
+        ancient(lambda wildcards: [paths.receipt(pack) for pack in outline.before.get(wildcards.pack, ())]),
+        ancient(lambda wildcards: [paths.data.prepared(name) for name in outline.data.get(wildcards.pack, ())]),
     output:
         paths.receipt("{pack}"),
     log:

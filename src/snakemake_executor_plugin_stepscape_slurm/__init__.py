@@ -1,4 +1,4 @@
-"""Snakemake's executor plugin `stepscape-slurm`: its SLURM plugin, with two things changed in how ends are seen.
+"""Snakemake's executor plugin `stepscape-slurm`: its SLURM plugin with three things changed.
 
 That plugin leaves every preempted job to SLURM. Where SLURM requeues such jobs they are queued again under their old
 numbers; where it cancels them (`PreemptMode=CANCEL`) nothing follows, and the head would wait for ever. Here such a job
@@ -6,18 +6,21 @@ counts as failed, so it is tried again.
 
 And it looks ever more seldom, by ten seconds more each time, while nothing ends. Here the next look comes when a tenth
 more time has passed, so that the end of a short job is seen soon and that of a long one not much later than it took.
+
+And it guesses an account where none is given, with warnings. Here SLURM bills to the user's own, as without Snakemake.
 All else, settings included, is that plugin's.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncGenerator, Collection
+from collections.abc import AsyncGenerator, Collection, Iterator
 
 from snakemake_executor_plugin_slurm import Executor as SlurmExecutor
 from snakemake_executor_plugin_slurm import ExecutorSettings, common_settings
 from snakemake_executor_plugin_slurm.job_status_query import query_job_status, query_job_status_squeue
 from snakemake_interface_executor_plugins.executors.base import SubmittedJobInfo
+from snakemake_interface_executor_plugins.jobs import JobExecutorInterface
 
 __all__ = ["Executor", "ExecutorSettings", "common_settings"]
 
@@ -52,6 +55,20 @@ class Executor(SlurmExecutor):
             running.add(info.external_jobid)
             yield info
         self._look_again(running)
+
+    def get_account_arg(self, job: JobExecutorInterface) -> Iterator[str]:
+        """Options of `sbatch` for the account of a job.
+
+        Args:
+            job: the job.
+
+        Yields:
+            The options; one without words where the job names no account.
+        """
+        if job.resources.get("slurm_account"):
+            yield from super().get_account_arg(job)
+        else:
+            yield ""
 
     async def _preempted(self) -> Collection[str]:
         """Ids of the jobs that ended so; one that SLURM is about to requeue is shown in another state."""

@@ -126,8 +126,11 @@ def show_status(names: Sequence[str], results: str | None, *, follow: bool = Fal
 
 
 def _all_made(plan: Plan, paths: Paths) -> bool:
-    made = (path for study in plan.studies for path in study.products(paths))
-    return plan.runs.keys() <= existing_runs(paths) and all(path.exists() for path in made)
+    return plan.runs.keys() <= existing_runs(paths) and all(
+        path.exists()
+        for study in plan.studies
+        for path in paths.products(study.name, [entry.id for entry in study.figures], claims=bool(study.claims))
+    )
 
 
 def _outcomes(plan: Plan, paths: Paths) -> Iterator[Text | Table]:

@@ -11,7 +11,7 @@ import dataclasses
 import importlib
 import pkgutil
 from collections import defaultdict
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Hashable, Mapping
 from functools import cache
 from importlib.metadata import EntryPoint, entry_points
 from typing import Any, ClassVar, TypeVar, cast, dataclass_transform
@@ -158,10 +158,19 @@ def settings(cls: type[Any]) -> dict[str, FieldInfo]:
 
 def non_defaults(value: Any) -> dict[str, Any]:
     """The fields of a typed dataclass that differ from their defaults."""
-    fields = dataclasses.fields(value)
-    infos = settings(type(value))
-    given = ((field.name, getattr(value, field.name)) for field in fields)
-    return {name: held for name, held in given if infos[name].is_required() or held != default(infos[name])}
+    held, cls = vars(value), cast(Hashable, type(value))
+    return {name: held[name] for name, usual in _usual(cls) if usual is _REQUIRED or held[name] != usual}
+
+
+_REQUIRED = object()
+
+
+@cache
+def _usual(cls: type[Any]) -> tuple[tuple[str, Any], ...]:
+    """The fields of a typed dataclass with their defaults; asked once, since a study has as many values as runs."""
+    infos = settings(cls)
+    names = (field.name for field in dataclasses.fields(cls))
+    return tuple((name, _REQUIRED if infos[name].is_required() else default(infos[name])) for name in names)
 
 
 def default(info: FieldInfo) -> Any:

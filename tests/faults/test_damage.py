@@ -60,7 +60,8 @@ def begin(sweep: Sweep, checkpoint: bytes, undisturbed: dict[str, bytes]) -> Cal
     """Before each round: a finished sweep, and a checkpoint that the next job of its pack would go on from."""
 
     def begun() -> None:
-        if sweep.results() != undisturbed:
+        plans = PLACES["plans of packs"](sweep)  # of a pack whose runs all exist no plan is written
+        if sweep.results() != undisturbed or not all(path.exists() for path in plans):
             sweep.clear()
             sweep.make()
         (path,) = PLACES["checkpoints"](sweep)

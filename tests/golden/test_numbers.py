@@ -86,6 +86,12 @@ CASES = {
     "cnn": spec(model={"name": "cnn", "channels": [2, 3]}, dataset=IMAGES),
     "residual": spec(model={"name": "residual", "channels": [2, 3], "norm": "layer"}, dataset=IMAGES),
     "transformer": spec(model={"name": "transformer", "width": 4, "depth": 1}, dataset=IMAGES),
+    "student neurons": spec(
+        model={"name": "student_neurons", "neurons": 3, "scale": 1.0},
+        dataset={"name": "teacher_neuron"},
+        loss={"name": "mean_output"},
+        batch_size=1,
+    ),
     "quadratic": spec(dataset={"name": "quadratic"}, model={"name": "linear", "bias": False}, lr=0.5, batch_size=4),
 }
 OBSERVED = {
@@ -123,13 +129,18 @@ def numbers(case: dict[str, Any]) -> dict[str, Any]:
     observe = {name: versioned("observable", {"name": name, **fields}) for name, fields in OBSERVED.items()}
     for fields in observe.values():
         fields.pop("name")
+    has_features = case["loss"]["name"] != "mean_output"
+    if not has_features:
+        observe.pop("feature_kernel")
     run = restore_run({**whole, "observe": observe, "engine": ENGINE_VERSION})
     record = train_run(run, torch.device("cpu"))
     kept = ("train_loss", "test_loss", "gradient_norm", "hessian_eigenvalue", "preconditioned_eigenvalue")
     kept += ("batch_hessian_eigenvalue",)
     kept += ("hessian_trace", "hessian_frobenius", "density_node", "density_weight")
     kept += ("distance", "noise_scale", "gauss_newton_eigenvalue")
-    kept += ("tangent_kernel_eigenvalue", "tangent_kernel_alignment", "feature_kernel_eigenvalue")
+    kept += ("tangent_kernel_eigenvalue",)
+    if has_features:
+        kept += ("tangent_kernel_alignment", "feature_kernel_eigenvalue")
     kept += ("layer_singular_value", "layer_block_eigenvalue")
     if case["model"]["name"] != "linear":  # its eigenvalues repeat, and rounding chooses among their eigenvectors
         kept += ("residual_hessian_eigenvalue",)  # of a linear one, it is rounding

@@ -166,6 +166,7 @@ def test_a_run_comes_back_from_what_is_stored_of_it(keys: Keys) -> None:
     stored = json.loads(json.dumps(run.spec))
     restored = restore_run(stored)
     assert restored.spec == stored == run.spec
+    assert run.canonical == canonical_json(stored)
     assert restored.id == run.id == digest(canonical_json(stored))
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import datetime
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,9 @@ from hypothesis import strategies as st
 from stepscape.errors import FileError
 from stepscape.models.mlp import MLP
 from stepscape.study.spec import Study, load_study
+
+MUTATIONS = int(os.environ.get("STEPSCAPE_MUTATIONS", "900"))
+"""How many studies are tried in all; `make fuzz` tries 10,000."""
 
 STUDY = """\
 title: All forms
@@ -168,7 +172,7 @@ def test_the_study_that_is_mutated_is_valid(folder: Path) -> None:
     assert len(study.runs) == 48 - 8 - 16 + 4 + 3 + 6 + 4
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=MUTATIONS // 3, deadline=None)
 @given(changes=st.lists(mutations, min_size=1, max_size=4))
 def test_studies_whose_values_are_changed(folder: Path, changes: list[tuple[str, tuple[Any, ...], Any, Any]]) -> None:
     study = yaml.safe_load(STUDY)
@@ -190,13 +194,13 @@ def edit(text: str, changes: list[tuple[int, int, bytes]]) -> bytes:
     return content
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=MUTATIONS // 3, deadline=None)
 @given(changes=edits(len(STUDY), SYNTAX))
 def test_studies_whose_bytes_are_changed(folder: Path, changes: list[tuple[int, int, bytes]]) -> None:
     outcome(folder, edit(STUDY, changes))
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=MUTATIONS * 2 // 9, deadline=None)
 @given(changes=edits(len(POINTS), CSV_SYNTAX))
 def test_points_whose_bytes_are_changed(folder: Path, changes: list[tuple[int, int, bytes]]) -> None:
     (folder / "points.csv").write_bytes(edit(POINTS, changes))
@@ -209,7 +213,7 @@ def test_points_whose_bytes_are_changed(folder: Path, changes: list[tuple[int, i
 texts = st.text(max_size=60).map(lambda text: text.encode("utf-8", "surrogatepass"))
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=MUTATIONS - 2 * (MUTATIONS // 3) - MUTATIONS * 2 // 9, deadline=None)
 @given(content=st.one_of(st.binary(max_size=60), texts))
 def test_any_bytes_at_all(folder: Path, content: bytes) -> None:
     assert isinstance(outcome(folder, content), FileError)

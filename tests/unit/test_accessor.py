@@ -92,3 +92,17 @@ def test_importing_stepscape_imports_no_xarray_and_opening_registers(folder: Pat
 
     code = f"import sys, stepscape\nprint('xarray' in sys.modules, stepscape.open_study({str(folder)!r}).stepscape.last"
     assert run_python(f"{code}('train_loss').sizes['run'])") == "False 8\n"
+
+
+def test_figures_are_drawn_from_a_selection_and_leave_it_as_it_was(ds: xr.Dataset) -> None:
+    chosen = ds.stepscape.runs(optimizer="gd", batch_size=4)
+    drawing = chosen.stepscape.draw("loss_curves", window=3)
+    assert not chosen.train_loss._in_memory, "what is read for a figure is not kept"
+    (ax,) = drawing.axes
+    assert [text.get_text() for text in ax.get_legend().get_texts()] == ["0.25", "0.5"]
+    lines = [np.asarray(line.get_ydata()) for line in ax.get_lines()]
+    expected = chosen.train_loss.values[(chosen.seed.values == 0) & (chosen.lr.values == 0.25)][0]
+    assert any(len(line) == len(expected) and np.array_equal(line, expected) for line in lines)
+    for wrong, told in ((("loss_curve",), "loss_curves"), (("loss_curves",), "window")):
+        with pytest.raises(StepscapeError, match=told):
+            chosen.stepscape.draw(*wrong, **({"window": 0} if told == "window" else {}))

@@ -11,6 +11,7 @@ import pytest
 import yaml
 
 from stepscape.cli import main
+from stepscape.progress.watching import watch
 from stepscape.registry import KINDS, members, settings
 from stepscape.store.costs import learn
 from stepscape.store.head import take_head
@@ -104,6 +105,28 @@ def test_from_training_to_figures_by_commands_alone(study: Study, capsys: pytest
     status, _, err = said(capsys, "draw", "small", "nothing", "--results", "out")
     assert status == 1
     assert "it has ['loss_curves']" in err
+
+
+def test_status_watches_until_all_is_made(
+    study: Study, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    paths = Paths(Path("out"))
+    steps = iter(
+        [
+            lambda: train_plan(make_plan([study]), paths),
+            lambda: [main([*job, "--results", "out"]) for job in (["collect", "small"], ["judge", "small"])],
+            lambda: [
+                main([*job, "--results", "out"]) for job in (["draw", "small", "loss_curves"], ["report", "small"])
+            ],
+        ]
+    )
+    monkeypatch.setattr(watch, "__defaults__", (lambda seconds: next(steps)(),))
+    status, out, _ = said(capsys, "status", "--watch")
+    assert status == 0
+    assert out.index("0 of 6 runs done") < out.index("6 of 6 runs done")
+    assert "not testable" in out
+    assert out.rstrip().endswith(f"page    {paths.report('small')}")
+    assert next(steps, None) is None
 
 
 def test_status_tells_of_failures_and_divergence(study: Study, capsys: pytest.CaptureFixture[str]) -> None:

@@ -21,6 +21,13 @@ class Limiter(nullcontext[None]):
     """Lets everything pass."""
 
 
+class Resources(dict[str, Any]):
+    """Of a job; by key and by name, as Snakemake has them."""
+
+    def __getattr__(self, name: str) -> Any:
+        return self[name]
+
+
 class Follower(plugin.Executor):
     """An executor without Snakemake and SLURM; `states` is what `squeue` would print."""
 
@@ -129,3 +136,9 @@ def test_a_new_job_and_an_end_are_followed_closely(follower: Follower, monkeypat
         clock[0] += 600
         follower.look()
         assert follower.next_seconds == pytest.approx(60)
+
+
+def test_an_account_is_billed_if_it_is_named(follower: Follower, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("snakemake_executor_plugin_slurm.validate_account", lambda account, logger: account)
+    named = [SimpleNamespace(resources=Resources(given)) for given in ({"slurm_account": "physics"}, {})]
+    assert [next(follower.get_account_arg(job)) for job in named] == [" -A physics", ""]

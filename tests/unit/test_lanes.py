@@ -21,6 +21,8 @@ from stepscape.training.record import Record
 from tests.factories import LEAST_SQUARES, SMALL_DIGITS, make_run
 
 CPU = torch.device("cpu")
+STUDENTS = {"name": "student_neurons", "neurons": 3}
+TEACHERS = {"loss": "mean_output", "dataset": {"name": "single_index", "inputs": 5, "train_size": 40, "test_size": 20}}
 MODELS: list[Any] = [
     {"name": "mlp", "hidden": [5]},  # 385 parameters
     {"name": "mlp", "hidden": [7, 3], "activation": "gelu", "scaling": "ntk"},
@@ -30,6 +32,7 @@ MODELS: list[Any] = [
     {"name": "deep_linear", "hidden": [7, 3]},
     {"name": "two_layer", "width": 11},
     {"name": "two_layer", "width": 6, "second_layer": "fixed", "activation": "tanh"},
+    STUDENTS,
 ]
 ALONE: list[Any] = [
     {"name": "cnn", "channels": [2, 3]},
@@ -56,7 +59,8 @@ def _deterministic() -> None:
 
 
 def _runs(count: int, **changed: Any) -> list[Run]:
-    given = {"observe": OBSERVED, "loss": "cross_entropy", **changed}
+    own = TEACHERS if changed.get("model") == STUDENTS else {"loss": "cross_entropy"}
+    given = {"observe": OBSERVED, **own, **changed}
     rates = np.geomspace(0.02, 0.6, count)
     return [make_run(SMALL_DIGITS, **given, lr=float(rate), seed=index % 3) for index, rate in enumerate(rates)]
 
@@ -210,7 +214,7 @@ def test_an_observable_that_fails_ends_its_own_lane(monkeypatch: pytest.MonkeyPa
 
 @pytest.mark.parametrize("model", [*MODELS, {"name": "deep_linear", "hidden": [5], "bias": True}], ids=str)
 def test_a_lane_form_is_the_network(model: Any) -> None:
-    run = make_run(SMALL_DIGITS, model=model, dtype="float64")
+    run = make_run(SMALL_DIGITS, model=model, dtype="float64", **(TEACHERS if model == STUDENTS else {}))
     problem = Problem(run, CPU)
     theta = torch.stack([problem.initial(), 2 * problem.initial(), -problem.initial()])
     inputs = torch.stack([problem.train.inputs, problem.train.inputs.flip(0), problem.train.inputs + 1])

@@ -163,7 +163,9 @@ def test_a_living_owner_is_waited_for(paths: Paths, capsys: pytest.CaptureFixtur
             tell(owner)
             assert [heard(owner), heard(owner)] == ["False", "left"]
             got.wait()
-    assert f"Pack {PACK} is being trained by process {owner.pid} on " in capsys.readouterr().out
+    waited, followed = capsys.readouterr().out.splitlines()
+    assert waited.startswith(f"Pack {PACK} is being trained by process {owner.pid} on ")
+    assert followed.startswith(f"Pack {PACK} is now held by process {os.getpid()} on ")
 
 
 @pytest.mark.parametrize("reaped", [False, True])

@@ -86,6 +86,7 @@ VARIANTS: dict[str, list[tuple[dict[str, Any], tuple[int, ...]]]] = {
         *((RESIDUAL | {"norm": norm}, (2, 5, 4)) for norm in ("none", "batch", "layer")),
         ({"channels": [2], "blocks": 2}, (1, 4, 4)),
     ],
+    "student_neurons": [({"neurons": 1}, (5,)), ({"neurons": 3}, (5,))],
     "transformer": [
         (TRANSFORMER | {"patch": 2}, (2, 4, 6)),
         (TRANSFORMER | {"pooling": "last", "heads": 3}, (4, 5)),
@@ -263,6 +264,20 @@ def _transformer(model: Any, p: Parameters, x: np.ndarray) -> np.ndarray:
     return _affine(x.mean(axis=1) if model.pooling == "mean" else x[:, -1], p, "head")
 
 
+def _student_neurons(model: Any, p: Parameters, x: np.ndarray) -> np.ndarray:
+    """By the usual form of the arc-cosine kernel, |a| |b| (sin t + (pi - t) cos t) / (2 pi)."""
+
+    def kernel(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+        lengths = np.outer(np.linalg.norm(a, axis=1), np.linalg.norm(b, axis=1))
+        cos = np.clip(a @ b.T / lengths, -1, 1)
+        result: np.ndarray = lengths * (np.sqrt(1 - cos**2) + (np.pi - np.arccos(cos)) * cos) / (2 * np.pi)
+        return result
+
+    own = np.diag(kernel(x, x))
+    risks = [(kernel(w, w).sum() - 2 * kernel(w, x).sum(0) + own) / 2 for w in p["weight"]]
+    return np.stack(risks, axis=1)
+
+
 FUNCTIONS: dict[str, Function] = {
     "linear": lambda model, p, x: x @ p["weight"].T + p["bias"],
     "deep_linear": _deep_linear,
@@ -270,6 +285,7 @@ FUNCTIONS: dict[str, Function] = {
     "cnn": _cnn,
     "residual": _residual,
     "transformer": _transformer,
+    "student_neurons": _student_neurons,
 }
 
 

@@ -17,6 +17,8 @@ import pytest
 import yaml
 from hypothesis import given
 from hypothesis import strategies as st
+from rich.console import Console
+from rich.text import Text
 from snakemake.settings.types import OutputSettings
 
 import stepscape.progress
@@ -25,6 +27,7 @@ from stepscape.progress.course import Course, Job, duration
 from stepscape.progress.expected import Expected, RunFile, Tally, seconds_left
 from stepscape.progress.failure import TAIL_LINES, clean, explain_pack, read_account, read_ending, tail
 from stepscape.progress.screen import LINE_SECONDS, PlainScreen, choose_screen
+from stepscape.progress.watching import EVERY, watch
 from stepscape.study.config import load_plan
 from stepscape.study.paths import Paths
 
@@ -647,3 +650,50 @@ def test_announcing_again_replaces_what_was_announced(tmp_path, monkeypatch):
     for total in (1, 2):
         stepscape.progress.announce(Expected({}, total))
     assert stepscape.progress.announced() == Expected({}, 2)
+
+
+# -- watching ----------------------------------------------------------------------------------------------------------
+
+
+def watched(looks: list[str], *, terminal: bool, done_after: int) -> tuple[bool, str, int]:
+    """Whether it came to an end, what was written, and how often it waited."""
+    out, waits, told = StringIO(), [], iter(looks)
+    console = Console(file=out, force_terminal=terminal, width=60, highlight=False)
+
+    def sleep(seconds: float) -> None:
+        assert seconds == EVERY
+        waits.append(seconds)
+
+    ended = watch(lambda: [Text(next(told))], lambda: len(waits) >= done_after, console, sleep)
+    return ended, out.getvalue(), len(waits)
+
+
+def test_watching_prints_what_has_changed_below_where_there_is_no_terminal():
+    looks = ["1 of 3", "1 of 3", "2 of 3", "a title that is much longer than the sixty letters of the terminal"]
+    ended, text, waits = watched(looks, terminal=False, done_after=4)
+    assert ended
+    assert waits == 4
+    assert text.splitlines() == ["1 of 3", "2 of 3", looks[-1]]
+
+
+def test_watching_redraws_one_picture_on_a_terminal_and_leaves_none():
+    ended, text, waits = watched(["1 of 3", "2 of 3"], terminal=True, done_after=2)
+    assert ended
+    assert waits == 2
+    assert text.index("1 of 3") < text.index("\x1b[2K") < text.index("2 of 3"), "in place of the first"
+    assert "\x1b[2K" in text.rpartition("2 of 3")[2], "the last picture is erased"
+    assert "\x1b[?25h" in text, "the cursor comes back"
+
+
+def test_what_is_done_is_not_watched():
+    assert watched([], terminal=True, done_after=0)[0]
+    assert watched([], terminal=False, done_after=0)[:2] == (True, "")
+
+
+@pytest.mark.parametrize("terminal", [True, False])
+def test_an_interrupt_ends_the_watching_only(terminal):
+    def interrupted(seconds: float) -> None:
+        raise KeyboardInterrupt
+
+    console = Console(file=StringIO(), force_terminal=terminal)
+    assert watch(lambda: [Text("1 of 3")], lambda: False, console, interrupted) is False

@@ -245,7 +245,7 @@ def test_a_page_has_no_doubles_and_fetches_nothing(finished: tuple[Study, Paths]
     assert "http" not in elements.policy
     for words in (
         "How far?",
-        "at_the_edge".replace("_", " ").capitalize(),
+        "at the edge.",
         "stepscape replay",
         "arxiv.org/abs/2103.00065",
     ):

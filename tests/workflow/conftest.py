@@ -75,7 +75,9 @@ class Project:
         return {"train_pack" if name.startswith("train_pack/") else name for name in ran}, done
 
 
+PAGES = {"report_study/tiny", "index_studies/all"}
 AFTER_TRAINING = {
+    *PAGES,
     "collect_study/tiny",
     "judge_claims/tiny",
     "draw_figure/tiny.loss_curves",

@@ -15,10 +15,12 @@ class Loss(Member):
 
     Attributes:
         needs_classes: whether targets must be one-hot classes.
+        takes_losses: whether it is of models whose outputs are losses themselves, and of no others.
     """
 
     kind: ClassVar[str] = "loss"
     needs_classes: ClassVar[bool] = False
+    takes_losses: ClassVar[bool] = False
 
     def __call__(self, outputs: Tensor, targets: Tensor) -> Tensor:
         """Losses (...) of outputs (..., N, C) against targets (..., N, C): a scalar for one network, or (lanes,)."""

@@ -18,10 +18,12 @@ class Model(Member):
 
     Attributes:
         sequential_because: why runs of this model never train as lanes of one computation; empty where they may.
+        returns_losses: whether outputs are losses themselves, for losses that take such.
     """
 
     kind: ClassVar[str] = "model"
     sequential_because: ClassVar[str] = ""
+    returns_losses: ClassVar[bool] = False
 
     def build(self, input_shape: tuple[int, ...], outputs: int) -> nn.Module:
         """The network that maps (N, *input_shape) to (N, outputs); its values at birth are not used."""

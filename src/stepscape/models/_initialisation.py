@@ -20,11 +20,11 @@ def uniform_by_fan_in(module: nn.Module, random: np.random.Generator) -> None:
             _set(parameter, random.uniform(-(fan_in**-0.5), fan_in**-0.5, tuple(parameter.shape)))
 
 
-def standard_normal(module: nn.Module, random: np.random.Generator) -> None:
-    """Weights and biases of every layer from N(0, 1), drawn from `random` in float64."""
+def standard_normal(module: nn.Module, random: np.random.Generator, scale: float = 1.0) -> None:
+    """Weights and biases of every layer from N(0, scale^2), drawn from `random` in float64."""
     for layer, _ in _layers(module):
         for parameter in layer.parameters(recurse=False):
-            _set(parameter, random.standard_normal(tuple(parameter.shape)))
+            _set(parameter, scale * random.standard_normal(tuple(parameter.shape)))
 
 
 def normal_by_fan_in(module: nn.Module, random: np.random.Generator, gain: float = 1.0) -> None:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from functools import cache
 from math import lcm
 from typing import TYPE_CHECKING, Annotated, ClassVar
 
@@ -65,6 +66,19 @@ def _in_order(steps: tuple[int, ...]) -> tuple[int, ...]:
     return tuple(sorted(set(steps)))  # one clock, one spelling, one run id
 
 
+def _recurs(every: int | None, pairs: int | None, step: int) -> bool:
+    return bool(every and step % every == 0) or bool(pairs and step % pairs <= 1)
+
+
+@cache
+def _count(every: int | None, pairs: int | None, at: tuple[int, ...], updates: int) -> int:
+    period = lcm(every or 1, pairs or 1)
+    whole, rest = divmod(updates + 1, period)
+    recurring = [step for step in range(min(period, updates + 1)) if _recurs(every, pairs, step)]
+    alone = sum(step <= updates and not _recurs(every, pairs, step) for step in at)
+    return whole * len(recurring) + sum(step < rest for step in recurring) + alone
+
+
 @typed_dataclass(frozen=True, kw_only=True, config=ConfigDict(extra="forbid"))
 class Observable(Member):
     """The base of all observables: a clock, and a measurement."""
@@ -85,7 +99,7 @@ class Observable(Member):
         return self._recurs(step) or step in self.at
 
     def _recurs(self, step: int) -> bool:
-        return bool(self.every and step % self.every == 0) or bool(self.pairs and step % self.pairs <= 1)
+        return _recurs(self.every, self.pairs, step)
 
     def steps(self, updates: int) -> list[int]:
         """All steps of a run of `updates` updates at which this is measured, in order."""
@@ -93,11 +107,7 @@ class Observable(Member):
 
     def measurements(self, updates: int) -> int:
         """How often this is measured in a run of `updates` updates, without walking all of its steps."""
-        period = lcm(self.every or 1, self.pairs or 1)
-        whole, rest = divmod(updates + 1, period)
-        recurring = [step for step in range(min(period, updates + 1)) if self._recurs(step)]
-        alone = sum(step <= updates and not self._recurs(step) for step in self.at)
-        return whole * len(recurring) + sum(step < rest for step in recurring) + alone
+        return _count(self.every, self.pairs, self.at, updates)
 
     @property
     def dim(self) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from stepscape.observables import Variable
 from stepscape.observables._kernels import KernelSpectrum
@@ -29,6 +29,11 @@ class FeatureKernel(KernelSpectrum):
 
     def variables(self, run: Run) -> tuple[Variable, ...]:
         return self.spectrum_variables(run, "feature_kernel", "the feature kernel")
+
+    def fault(self, run: Run) -> tuple[str, Any, str] | None:
+        if run.model.returns_losses:
+            return "name", self.name, f"nothing: {run.model.name} has no last linear layer"
+        return super().fault(run)
 
     def gradients(self, run: Run) -> float:
         return 1 / 3

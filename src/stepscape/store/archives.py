@@ -7,7 +7,6 @@ import hashlib
 import io
 import os
 import shutil
-import socket
 import tarfile
 import urllib.request
 from collections.abc import Mapping
@@ -23,6 +22,7 @@ from stepscape.datasets._root import UNREADABLE
 from stepscape.errors import StepscapeError, listed, nearest
 from stepscape.registry import find, members
 from stepscape.store.files import set_aside, write_atomically
+from stepscape.store.processes import temporary_name
 from stepscape.study.paths import DataPaths
 
 _PATIENCE = 60.0
@@ -119,7 +119,7 @@ def _checksum(path: Path, archive: Archive) -> str:
 def _download(archive: Archive, path: Path) -> None:
     """Fetches an archive under a temporary name; only what has the right checksum gets its own."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{socket.gethostname()}.{os.getpid()}.tmp")
+    temporary = path.with_name(temporary_name(path.name))
     print(f"fetching {archive.url}", flush=True)
     try:
         with urllib.request.urlopen(archive.url, timeout=_PATIENCE) as source, temporary.open("wb") as target:

@@ -7,6 +7,7 @@ written.
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
@@ -15,7 +16,7 @@ from typing import Any
 from stepscape.datasets._user_file import UserFile
 from stepscape.errors import FileError, Mistaken, StepscapeError
 from stepscape.store.files import set_aside, write_atomically
-from stepscape.store.seals import BrokenSealError, read_sealed, unsealed_json, write_sealed
+from stepscape.store.seals import BrokenSealError, is_sealed, read_sealed, sealed, unsealed_json, write_sealed
 from stepscape.study.identity import canonical_json, digest
 from stepscape.study.paths import RUN_ENDING, Paths
 from stepscape.study.plan import Pack, Plan
@@ -80,10 +81,19 @@ def keep_up(plan: Plan, paths: Paths) -> dict[str, Run]:
 def _write_plan(plan: Plan, pack: Pack, paths: Paths, *, renew: bool) -> None:
     path = paths.pack_plan(pack.id)
     before = plan.packs_before(pack)
-    if not path.exists() or (renew and _planned_before(path) != before):
+    if renew and path.exists():
+        renew = _planned_before(path) != before if any(run.parent for run in pack.runs) else not is_sealed(path)
+    if renew or not path.exists():
         data = sorted({run.dataset.name for run in pack.runs if run.dataset.archives})
         needs = {key: names for key, names in (("before", before), ("data", data)) if names}
-        write_sealed(path, {"pack": pack.id, "runs": [run.spec for run in pack.runs], **needs})
+        write_atomically(path, sealed(_plan_text(pack, needs).encode()))
+
+
+def _plan_text(pack: Pack, needs: Mapping[str, list[str]]) -> str:
+    """JSON but for its end, a run in each line: a hundred thousand of them are written before the first is trained."""
+    head = json.dumps({"pack": pack.id, **needs}, indent=1).removesuffix("\n}")
+    runs = ",\n  ".join(run.canonical for run in pack.runs)
+    return f'{head},\n "runs": [\n  {runs}\n ]'
 
 
 def _planned_before(pack_plan: Path) -> list[str] | None:

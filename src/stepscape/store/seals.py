@@ -31,8 +31,21 @@ def write_sealed(path: Path, value: Mapping[str, Any]) -> None:
 
 def sealed_json(value: Mapping[str, Any]) -> bytes:
     """A mapping, not an empty one, as JSON: keys in their order, its seal the last of them."""
-    body = json.dumps(value, indent=1, allow_nan=False).removesuffix("\n}").encode()
+    return sealed(json.dumps(value, indent=1, allow_nan=False).removesuffix("\n}").encode())
+
+
+def sealed(body: bytes) -> bytes:
+    """A sealed JSON file, from all of it before the brace that closes it."""
     return body + _seal(body)
+
+
+def is_sealed(path: Path) -> bool:
+    """Whether a file is there, sealed, and as it was written."""
+    try:
+        content = path.read_bytes()
+    except OSError:
+        return False
+    return content == sealed(content[: -len(_seal(b""))])
 
 
 def _seal(body: bytes) -> bytes:

@@ -14,10 +14,12 @@ from stepscape.study.companions import study_files
 from stepscape.study.identity import canonical_json, digest, plain
 from stepscape.study.spec import Entry, Study
 
-_FOLLOWED = ("stepscape.analysis", "stepscape.claims", "stepscape.figures")
-"""Rooms whose code is part of what a claim or figure shows, wherever it is imported from."""
+_FOLLOWED = ("stepscape.analysis", "stepscape.claims", "stepscape.figures", "stepscape.report")
+"""Rooms whose code is part of what a claim, figure or page shows, wherever it is imported from."""
 _COLLECTING = ("stepscape.store.collect", "stepscape.store.layout", "stepscape.store.blocks")
 """The modules that say what a dataset looks like."""
+_REPORTING = ("stepscape.report.study", "stepscape.report.index")
+"""The modules that make pages."""
 
 
 def of_dataset(study: Study) -> str:
@@ -38,18 +40,18 @@ def of_figure(study: Study, figure: str) -> str:
 
 
 def of_report(study: Study) -> str:
-    """Of a study's page: what it asks and claims, and the room that makes it, to the byte; the rest are inputs."""
+    """Of a study's page: what it asks, which runs its claims and figures are about, and how pages are made."""
     entries: list[Entry[Any]] = [*study.claims, *study.figures]
     picked = [[entry.id, sorted(run.id for run in study.pick(entry))] for entry in entries]
-    return _digest([study.title, study.question, list(study.sources), picked, code_of_pages()])
+    return _digest([study.title, study.question, list(study.sources), picked, of_pages()])
 
 
 @cache
-def code_of_pages() -> str:
-    """A hash of the room that makes pages, templates included."""
-    room = Path(__file__).parents[1] / "report"
-    files = (file for file in sorted(room.rglob("*")) if file.suffix in (".py", ".html", ".css", ".js"))
-    return _digest([[file.relative_to(room).as_posix(), sha256(file)] for file in files])
+def of_pages() -> str:
+    """Of how pages are made: the code, and templates, scripts and style to the byte."""
+    folder = Path(__file__).parents[1] / "report" / "page"
+    parts = [[file.name, sha256(file)] for file in sorted(folder.iterdir()) if file.is_file()]
+    return _digest([parts, *map(code_of, _REPORTING)])
 
 
 def of_archive(study: Study) -> str:

@@ -31,9 +31,33 @@ def _fields(value: Any) -> dict[str, Any]:
     return {name: plain(held) for name, held in non_defaults(value).items()}
 
 
+_ENCODER = json.JSONEncoder(sort_keys=True, separators=(",", ":"), allow_nan=False)
+
+
 def canonical_json(value: Any) -> str:
     """The one spelling of a value: keys sorted, no spaces, shortest decimals."""
-    return json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False)
+    return _ENCODER.encode(value)
+
+
+def spelled(value: Any, *, named: bool = True) -> str:
+    """The canonical JSON of a value; a member or another typed dataclass keeps it, as the runs of a grid share them.
+
+    Args:
+        value: a value as runs hold it.
+        named: whether the name of a member is in it.
+
+    Returns:
+        That of `plain(value)`.
+    """
+    key = "_spelled" if named else "_spelled_nameless"
+    kept: dict[str, Any] = getattr(value, "__dict__", {})
+    if key not in kept:
+        fields = plain(value)
+        text = canonical_json(fields if named else {name: held for name, held in fields.items() if name != "name"})
+        if not dataclasses.is_dataclass(value):
+            return text
+        kept[key] = text
+    return str(kept[key])
 
 
 def digest(text: str) -> str:

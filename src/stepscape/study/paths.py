@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -46,7 +47,7 @@ class Paths:
 
     def run(self, run_id: str) -> Path:
         """A run file."""
-        return self.runs / run_id[:2] / f"{run_id}{RUN_ENDING}"
+        return Path(f"{self.runs}/{run_id[:2]}/{run_id}{RUN_ENDING}")
 
     @property
     def runs(self) -> Path:
@@ -72,6 +73,15 @@ class Paths:
     def start(self, content: str) -> Path:
         """A file of parameters that runs start from, by its content hash."""
         return self.root / "starts" / f"{content}.npz"
+
+    def outline(self, content: str) -> Path:
+        """What rules ask of the selected studies, by a hash of it; the jobs of an invocation read it."""
+        return self.outlines / f"{content}.json"
+
+    @property
+    def outlines(self) -> Path:
+        """What rules asked of the studies that were selected, at each invocation."""
+        return self.root / "plans"
 
     @property
     def packs(self) -> Path:
@@ -152,6 +162,12 @@ class Paths:
     def studies(self) -> Path:
         """All that is made of studies."""
         return self.root / "studies"
+
+    def products(self, study: str, figures: Iterable[str], *, claims: bool) -> list[Path]:
+        """All that is made of a study's runs: dataset, table, verdicts if it has claims, figures, page."""
+        verdicts = [self.claims(study)] if claims else []
+        drawn = [self.figure(study, figure, "svg") for figure in figures]
+        return [self.dataset_marker(study), self.table(study), *verdicts, *drawn, self.report(study)]
 
     def archive(self, study: str) -> Path:
         """All of a study's results in one file."""

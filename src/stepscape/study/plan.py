@@ -8,10 +8,11 @@ disturbs only the piece it falls in, and a new learning rate with all its seeds 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import cache, cached_property
 from operator import itemgetter
+from typing import Any
 
 from stepscape.study.identity import canonical_json, digest, plain
 from stepscape.study.run import Run
@@ -137,13 +138,20 @@ def _halve(line: _Line, target: float) -> list[_Line]:
 
 def _address(run: Run) -> int:
     """Where a run lies: a hash of what it shares with its lanes, one of all but seed and start, and its identity."""
-    seeds = digest(canonical_json({key: held for key, held in run.spec.items() if key not in ("seed", "start")}))
-    return int(alike(run) + seeds + run.id, 16)
+    return int(alike(run) + run.kin + run.id, 16)
 
 
 def alike(run: Run) -> str:
     """A hash of what runs share that may be trained together as lanes."""
-    return _shape(run.model, run.dataset, run.batch, run.dtype, run.optimizer.name)
+    return str(_kept(run, "_alike", lambda: _shape(run.model, run.dataset, run.batch, run.dtype, run.optimizer.name)))
+
+
+def _kept(run: Run, name: str, make: Callable[[], Any]) -> Any:
+    """What is made of a run, kept with it: a plan asks of all its runs several times."""
+    held = vars(run)
+    if name not in held:
+        held[name] = make()
+    return held[name]
 
 
 @cache
@@ -153,6 +161,10 @@ def _shape(*parts: object) -> str:
 
 def cost(run: Run) -> float:
     """Estimated seconds of a run on one core: a fixed formula, never what was measured, since packs depend on it."""
+    return float(_kept(run, "_cost", lambda: _cost(run)))
+
+
+def _cost(run: Run) -> float:
     sizes = (run.dataset.input_shape, run.dataset.outputs)
     forward = run.model.multiplications(*sizes) * _SECONDS_PER_MULTIPLICATION  # of one sample
     gradient = 3 * forward

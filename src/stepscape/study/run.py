@@ -17,10 +17,12 @@ from stepscape.losses import Loss
 from stepscape.models import Model
 from stepscape.observables import Observable
 from stepscape.optimizers import Optimizer
+from stepscape.registry import non_defaults
 from stepscape.schedules import Schedule
 from stepscape.schedules.constant import Constant
-from stepscape.study.identity import DIGITS, ENGINE_VERSION, canonical_json, digest, plain
+from stepscape.study.identity import DIGITS, ENGINE_VERSION, digest, plain, spelled
 
+_NO_LOSSES = "a loss of outputs and targets: outputs of {} are no losses"
 _STRICT = ConfigDict(extra="forbid", arbitrary_types_allowed=True)
 
 
@@ -177,7 +179,32 @@ class Run:
     @cached_property
     def id(self) -> str:
         """Its identity, 16 hex digits."""
-        return digest(canonical_json(self.spec))
+        return self._identities[0]
+
+    @property
+    def kin(self) -> str:
+        """A hash of all that it has in common with runs of other seeds and starts, 16 hex digits."""
+        return self._identities[1]
+
+    @cached_property
+    def _identities(self) -> tuple[str, str]:
+        texts = self._texts()
+        shared = {key: text for key, text in texts.items() if key not in ("seed", "start")}
+        return digest(_object(texts)), digest(_object(shared))
+
+    @property
+    def canonical(self) -> str:
+        """`spec` as canonical JSON, which a hundred thousand runs need sooner than they need it as a mapping."""
+        return _object(self._texts())
+
+    def _texts(self) -> dict[str, str]:
+        """Key of the spec to canonical JSON, put together of what the parts of the run keep."""
+        texts = {key: spelled(held) for key, held in non_defaults(self).items() if key != "observe"}
+        texts["observe"] = _object({entry.name: spelled(entry, named=False) for entry in self.observe})
+        texts["engine"] = str(ENGINE_VERSION)
+        if self.is_full_batch:
+            texts.pop("batch_size", None)
+        return texts
 
     def observable(self, name: str) -> Observable | None:
         """The observable called `name`, if this run records it."""
@@ -196,6 +223,9 @@ class Run:
             found.append(("budget", self.budget.samples, f"at least one batch of {self.batch} samples"))
         if self.loss.needs_classes and not self.dataset.has_classes:
             found.append(("loss", self.loss.name, f"a loss for regression: {self.dataset.name} has no classes"))
+        if self.loss.takes_losses != self.model.returns_losses:
+            allowed = "mean_output: outputs of {} are losses" if self.model.returns_losses else _NO_LOSSES
+            found.append(("loss", self.loss.name, allowed.format(self.model.name)))
         inputs = self.model.input_fault(self.dataset.input_shape)
         if inputs:
             shape = list(self.dataset.input_shape)
@@ -217,6 +247,11 @@ class Run:
             if fault:
                 found.append((f"{place}.{fault[0]}", fault[1], fault[2]))
         return found
+
+
+def _object(texts: Mapping[str, str]) -> str:
+    """A canonical JSON object of keys, which are identifiers, and their values' JSON."""
+    return "{" + ",".join([f'"{key}":{texts[key]}' for key in sorted(texts)]) + "}"
 
 
 def describe_run(run: Run) -> str:

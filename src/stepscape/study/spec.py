@@ -22,7 +22,6 @@ from stepscape.registry import Member, make, names, settings
 from stepscape.study.extension import read_study
 from stepscape.study.grid import Expansion, expand, parse_observe
 from stepscape.study.labels import label_members
-from stepscape.study.paths import Paths
 from stepscape.study.run import Run, Start, describe_run
 from stepscape.study.selection import Selection
 from stepscape.study.source import line_of
@@ -100,12 +99,6 @@ class Study:
         from stepscape.study.plan import make_plan
 
         return list(make_plan([self]).packs)
-
-    def products(self, paths: Paths) -> list[Path]:
-        """All that is made of the study's runs: dataset, table, verdicts, figures, page."""
-        verdicts = [paths.claims(self.name)] if self.claims else []
-        figures = [paths.figure(self.name, figure.id, "svg") for figure in self.figures]
-        return [paths.dataset_marker(self.name), paths.table(self.name), *verdicts, *figures, paths.report(self.name)]
 
     def pick(self, entry: Entry[Any]) -> list[Run]:
         """The runs that a claim or figure is about."""

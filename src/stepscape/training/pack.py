@@ -3,25 +3,16 @@
 from __future__ import annotations
 
 import signal
-import socket
-import sys
 import time
-import traceback
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from contextlib import suppress
-from datetime import UTC, datetime
-from functools import cache
-from importlib.metadata import version
-from pathlib import Path
-from resource import RUSAGE_SELF, getrusage
 from typing import Any
 
 import numpy as np
 import torch
 
-from stepscape import __version__
 from stepscape.errors import StepscapeError, StorageError, counted
-from stepscape.store.files import set_aside, sha256, temporary_file, write_json
+from stepscape.store.files import set_aside, temporary_file
 from stepscape.store.leases import Lease, hold
 from stepscape.store.livelog import LiveLog, live_log
 from stepscape.store.receipts import Told, known, read_pack, write_receipt
@@ -29,6 +20,7 @@ from stepscape.store.runfile import write_run
 from stepscape.study.paths import Paths
 from stepscape.study.plan import Pack
 from stepscape.study.run import Run, describe_run
+from stepscape.training.accounts import failure_of, said_of, tell_failures
 from stepscape.training.checkpoint import UnusableCheckpointError, read_checkpoint, write_checkpoint
 from stepscape.training.interrupts import deferred_interrupts
 from stepscape.training.lanes import lane_groups
@@ -36,9 +28,6 @@ from stepscape.training.loop import Group, Lane
 from stepscape.training.platform import platform_record, prepare
 from stepscape.training.record import Record
 from stepscape.training.starts import start_parameters
-
-_PACKAGES = ("torch", "numpy", "xarray", "zarr")
-_TAIL = 15
 
 
 class StoppedError(StepscapeError):
@@ -80,7 +69,7 @@ def train_pack(pack_id: str, paths: Paths, device_name: str, checkpoint_every: f
         job = _Job(pack, paths, device, lease, live, checkpoint_every)
         job.train()
         if job.failures:
-            _tell(pack_id, paths, device_name, list(job.failures.values()))
+            tell_failures(pack_id, paths, device_name, list(job.failures.values()))
             return False
         told = known(paths, {run.id for run in pack.runs} - job.told.keys())
         write_receipt(paths, pack, told | job.told)
@@ -216,13 +205,13 @@ class _Job:
             self._fail(run, error)
             return
         seconds += time.perf_counter() - started
-        self.told[run.id] = _said(path, lane.record, seconds)
+        self.told[run.id] = said_of(path, lane.record, seconds)
         self._live.end(run.id, lane.record.updates, run.updates, lane.record.status)
         done = f"{len(self.told)}/{len(self._missing)}"
         _print(f"{done} {run.id} {describe_run(run)}: {lane.record.status} ({seconds:.2f} s)")
 
     def _fail(self, run: Run, error: Exception) -> None:
-        self.failures[run.id] = _failure(run, error)
+        self.failures[run.id] = failure_of(run, error)
         self._live.end(run.id, 0, run.updates, "failed")
 
 
@@ -236,51 +225,3 @@ def _last(record: Record, variable: str) -> float | None:
     """The number measured last, of several the first; None where nothing was."""
     rows = record.values.get(variable)
     return rows[-1].flat[0] if rows else None
-
-
-def _said(path: Path, record: Record, seconds: float) -> dict[str, Any]:
-    return {
-        "sha256": sha256(path),
-        "status": record.status,
-        "updates": record.updates,
-        "seconds": round(seconds, 3),
-        "mem_mb": round(getrusage(RUSAGE_SELF).ru_maxrss / 1024),
-        "finished": datetime.now(UTC).isoformat(timespec="seconds"),
-        "host": socket.gethostname(),
-        "versions": _versions(),
-    }
-
-
-@cache
-def _versions() -> dict[str, str]:
-    return {"stepscape": __version__, **{name: version(name) for name in _PACKAGES}}
-
-
-def _failure(run: Run, error: Exception) -> dict[str, Any]:
-    told = str(error) if isinstance(error, StepscapeError) else "".join(traceback.format_exception(error))
-    lines = told.splitlines()
-    print(f"{run.id} {describe_run(run)}: failed", *lines, sep="\n", file=sys.stderr, flush=True)
-    name = "" if isinstance(error, StepscapeError) else f"{type(error).__name__}: "
-    return {
-        "run": run.id,
-        "fields": describe_run(run),
-        "error": f"{name}{error}{_what_helps(error)}",
-        "log_tail": lines[-_TAIL:],
-    }
-
-
-def _what_helps(error: Exception) -> str:
-    too_little_memory = isinstance(error, MemoryError | torch.OutOfMemoryError) or "allocate memory" in str(error)
-    if not too_little_memory:
-        return ""
-    return (
-        "; too little memory: fewer jobs at once (`--cores`), more of it (`mem_mb` in the profile), "
-        "or a smaller training set or model; the run is tried again next time"
-    )
-
-
-def _tell(pack_id: str, paths: Paths, device: str, failures: Sequence[dict[str, Any]]) -> None:
-    places = f"--results {paths.root} --data-root {paths.data.root}"
-    command = f"stepscape train-pack {pack_id} {places} --device {device}"
-    report = {"pack": pack_id, "command": command, "log": str(paths.log("train_pack", pack_id)), "failures": failures}
-    write_json(paths.failures(pack_id), report)

@@ -62,7 +62,8 @@ function writeHash() {
 
 const allowed = (run) => Object.entries(state.facets).every(([key, levels]) => levels.has(wordOf(key, run)));
 const visibleRuns = () => (Object.keys(state.facets).length ? allRuns.filter(allowed) : allRuns);
-const cellOf = (run) => `${settings[settingOf[run]].name} @ ${wordOf("lr", run)} @ ${wordOf("batch_size", run)}`;
+const cellKeys = allRuns.map((run) => `${settings[settingOf[run]].name} @ ${wordOf("lr", run)} @ ${wordOf("batch_size", run)}`);
+const cellOf = (run) => cellKeys[run];
 
 // The runs whose curves are drawn, and in which words they were chosen.
 function selection() {

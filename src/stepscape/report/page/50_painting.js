@@ -69,7 +69,8 @@ function rangeOf(items, isLog) {
 function paint(canvas, items, { isLog, logSteps, limits = [], last }) {
   const { pen, width, height } = prepared(canvas);
   const range = rangeOf(items, isLog);
-  for (const limit of limits) if (!isLog && limit.always) range[1] = Math.max(range[1], limit.value * 1.08);
+  const near = limits.filter((limit) => !isLog && (limit.always || limit.value < 2.5 * range[1]));
+  for (const limit of near) range[1] = Math.max(range[1], limit.value * 1.08);
   const [bottom, top] = [height - MARGIN.bottom, MARGIN.top];
   const x = stepAxis(Math.max(last, 1), logSteps, MARGIN.left, width - MARGIN.right);
   const y = axisOf(range[0], range[1], isLog, bottom, top);

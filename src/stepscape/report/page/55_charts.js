@@ -91,6 +91,7 @@ class Chart {
     this.items = itemsOf(this.series, runs, colours);
     this.at = { item: 0, step: 0 };
     this.last = Math.max(1, ...this.items.map((item) => item.steps[item.steps.length - 1] ?? 0));
+    this.plot.hidden = this.readout.hidden = !this.items.length;
     this.repaint();
     this.plot.setAttribute("aria-label", `${seriesOf.get(name).words}, ${this.items.length} curves; arrow keys read values`);
     this.plot.setAttribute("aria-valuemax", String(this.last));
@@ -120,6 +121,7 @@ class Chart {
   }
 
   repaint() {
+    if (!this.items.length) return;
     const isLog = this.series.told.scale === "log";
     this.space = paint(this.canvas, this.items, { isLog, logSteps: state.x === "log", limits: this.limits, last: this.last });
     this.clearCursor();
