@@ -65,8 +65,10 @@ class SubspaceLag(Figure):
                 [lag * factor for lag in means], list(means.values()), color=colors[lr], label=f"{lr:g}", marker="."
             )
         if "subspace_null_largest" in panel.ds:
-            nulls = panel.ds.subspace_null_largest.values
-            late = nulls[np.isfinite(nulls)]
+            nulls = panel.ds.subspace_null_largest
+            steps = panel.ds["step" if nulls.dims[1] == "step" else "hessian_subspace_step"].values
+            late = nulls.values[:, steps >= self.since]
+            late = late[np.isfinite(late)]
             if len(late):
                 ax.axhline(late.max(), color="black", linewidth=1, linestyle="--")
         seeds = overlaps_of_seeds(panel.ds, self.since)
