@@ -12,7 +12,7 @@ from scipy.stats import spearmanr
 
 from stepscape.analysis.crossings import Crossing, crossings, falling_share, rank_correlation, rising_share
 from stepscape.analysis.edge import EdgeRule
-from stepscape.analysis.flows import beside_flows, deviation_from_flow
+from stepscape.analysis.flow_time import beside_flows, deviation_from_flow
 from stepscape.claims import Claim
 from stepscape.claims.follows_gradient_flow import FollowsGradientFlow
 from stepscape.claims.loss_falls_below_threshold import LossFallsBelowThreshold

@@ -26,7 +26,7 @@ class FollowsGradientFlow(CrossingClaim):
     most: Annotated[PositiveReal, describe("what the mean deviation must be below", "shares of the sharpness")] = 0.05
 
     def fault(self, run: Run) -> str:
-        from stepscape.analysis.flows import FLOW
+        from stepscape.analysis.flow_time import FLOW
 
         return "" if run.optimizer.name == FLOW else super().fault(run)
 
@@ -44,7 +44,7 @@ class FollowsGradientFlow(CrossingClaim):
     def judge(self, ds: xr.Dataset) -> Judgement:
         import numpy as np
 
-        from stepscape.analysis.flows import beside_flows, deviation_from_flow
+        from stepscape.analysis.flow_time import beside_flows, deviation_from_flow
 
         flows = dict(beside_flows(ds))
         found = [(each.run, each.below) for each in self.crossings(ds) if each.run in flows]

@@ -45,7 +45,7 @@ class SharpnessInFlowTime(Figure):
 def _draw_panel(panel: Panel) -> None:
     import numpy as np
 
-    from stepscape.analysis.flows import is_flow, sharpness_in_time
+    from stepscape.analysis.flow_time import is_flow, sharpness_in_time
     from stepscape.figures._style import ordered_colors
 
     ax, ds, flows = panel.ax, panel.ds, is_flow(panel.ds)
