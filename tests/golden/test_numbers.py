@@ -66,6 +66,12 @@ CASES = {
     "scalar rmsprop": spec(optimizer={"name": "scalar_rmsprop"}, lr=1e-2),
     "stable flow": spec(optimizer={"name": "stable_flow"}, lr=0.2),
     "stable flow of rmsprop": spec(optimizer={"name": "stable_flow", "of": "rmsprop", "initial": 1e-3}, lr=0.01),
+    "central flow": spec(optimizer={"name": "central_flow"}, lr=0.6, batch_size=60),
+    "central flow of rmsprop": spec(
+        optimizer={"name": "central_flow", "of": "rmsprop", "initial": 1e-3}, lr=0.015, batch_size=60
+    ),
+    "constrained gd": spec(optimizer={"name": "constrained_gd"}, lr=0.3, batch_size=60),
+    "digits, two halves": spec(dataset={"name": "digits", "train_size": 60, "test_size": 30, "targets": "sign"}),
     "linear decay": spec(schedule={"name": "linear_decay"}),
     "cosine": spec(schedule={"name": "cosine"}),
     "warm-up": spec(schedule={"name": "warm_up", "steps": 5}),
@@ -105,6 +111,8 @@ OBSERVED = {
     "feature_kernel": {"at": [20], "samples": 3, "k": 2},
     "layer_singular_values": {"at": [20], "k": 1},
     "layer_blocks": {"at": [20], "tol": 1e-10},
+    "time_average": {"every": 10},
+    "self_stabilisation": {"at": [20], "tol": 1e-10},
     "parameters": {"at": [20]},
 }
 
@@ -128,11 +136,14 @@ def numbers(case: dict[str, Any]) -> dict[str, Any]:
     kept = ("train_loss", "test_loss", "gradient_norm", "hessian_eigenvalue", "preconditioned_eigenvalue")
     kept += ("batch_hessian_eigenvalue",)
     kept += ("hessian_trace", "hessian_frobenius", "density_node", "density_weight")
+    kept += ("average_loss", "average_squared_gradient", "mean_step_size", "mean_squared_preconditioner")
+    kept += ("oscillation_modes", "oscillation_variance")
     kept += ("distance", "noise_scale", "gauss_newton_eigenvalue")
     kept += ("tangent_kernel_eigenvalue", "tangent_kernel_alignment", "feature_kernel_eigenvalue")
     kept += ("layer_singular_value", "layer_block_eigenvalue")
     if case["model"]["name"] != "linear":  # its eigenvalues repeat, and rounding chooses among their eigenvectors
         kept += ("residual_hessian_eigenvalue",)  # of a linear one, it is rounding
+        kept += ("progressive_sharpening", "stabilisation", "path_second")
         kept += ("subspace_eigenvalue", "subspace_reference_overlap", "subspace_null", "gradient_share")
     found = {name: np.asarray(record.values[name]).ravel().astype(float).tolist() for name in kept}
     for name in ("parameters", "hessian_diagonal"):

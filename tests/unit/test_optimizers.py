@@ -189,8 +189,8 @@ CASES = [
     Case("rmsprop", {"beta2": 0.9, "bias_correction": False, "initial": 0.1}, rmsprop_from(0.1)),
     Case("scalar_rmsprop", {"beta2": 0.9}, scalar_rmsprop_by_hand),
 ]
-FLOWS = {"stable_flow"}
-"""What integrates the loss between updates: test_flows.py."""
+FLOWS = {"stable_flow", "central_flow", "constrained_gd"}
+"""What looks at the loss between updates: test_flows.py, test_central_flow.py, test_self_stabilisation.py."""
 each_case = pytest.mark.parametrize("case", CASES, ids=str)
 
 

@@ -4,12 +4,14 @@ The room takes callables: it knows no model, no study and no optimizer.
 """
 
 from stepscape.curvature.basis import ROUNDING_FLOOR
+from stepscape.curvature.complementarity import Complementary, solve_complementarity
 from stepscape.curvature.density import Density, counting_function, density_curve, spectral_density
 from stepscape.curvature.diagonal import estimated_diagonal
 from stepscape.curvature.eigenpairs import Eigenpairs, top_eigenpairs
 from stepscape.curvature.expansion import Expansion
 from stepscape.curvature.gauss_newton import difference, gauss_newton
 from stepscape.curvature.kernels import alignment, feature_kernel, tangent_kernel
+from stepscape.curvature.leading import Leading, follow_leading
 from stepscape.curvature.noise import gradient_variance
 from stepscape.curvature.products import Operator, hvp, preconditioned, summed
 from stepscape.curvature.subspaces import overlap, principal_cosines, shuffled_overlaps, sketch
@@ -18,9 +20,11 @@ from stepscape.curvature.tracking import Tracked, track_eigenpairs
 
 __all__ = [
     "ROUNDING_FLOOR",
+    "Complementary",
     "Density",
     "Eigenpairs",
     "Expansion",
+    "Leading",
     "Operator",
     "Tracked",
     "alignment",
@@ -30,6 +34,7 @@ __all__ = [
     "difference",
     "estimated_diagonal",
     "feature_kernel",
+    "follow_leading",
     "gauss_newton",
     "gradient_variance",
     "hvp",
@@ -38,6 +43,7 @@ __all__ = [
     "principal_cosines",
     "shuffled_overlaps",
     "sketch",
+    "solve_complementarity",
     "spectral_density",
     "summed",
     "tangent_kernel",

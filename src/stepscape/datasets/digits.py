@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, ClassVar, Literal, Self
+from typing import TYPE_CHECKING, Annotated, Literal, Self
 
 from pydantic import model_validator
 from pydantic_core import PydanticCustomError
 
 from stepscape.datasets import Data, Dataset
+from stepscape.datasets._classes import class_targets
 from stepscape.fields import Count, Index, describe
 from stepscape.registry import member
 
@@ -26,13 +27,20 @@ class Digits(Dataset):
     Means and scale are those of all 1,797 images as they come, so that subsets of any size see the same inputs.
     """
 
-    has_classes: ClassVar[bool] = True
     train_size: Annotated[Count, describe("training images, drawn without replacement", "images")] = 1000
     test_size: Annotated[Count, describe("test images, none of them a training image", "images")] = 500
     subset_seed: Annotated[Index, describe("which images are drawn; apart from the run's seed")] = 0
     shape: Annotated[
         Literal["flat", "image"], describe("of an input: 64 numbers, or 1 channel of 8 x 8 pixels for models of images")
     ] = "flat"
+    targets: Annotated[
+        Literal["one_hot", "sign"],
+        describe("ten numbers with a one at the digit, or one: 1 from 5 on, else -1"),
+    ] = "one_hot"
+
+    @property
+    def has_classes(self) -> bool:  # type: ignore[override]
+        return self.targets == "one_hot"
 
     @model_validator(mode="after")
     def _fits(self) -> Self:
@@ -46,16 +54,16 @@ class Digits(Dataset):
 
     @property
     def outputs(self) -> int:
-        return 10
+        return 10 if self.targets == "one_hot" else 1
 
     def load(self) -> Data:
-        import numpy as np
 
         from stepscape.training.random import generator
 
         images, labels = _read()
         inputs = ((images - images.mean(axis=0)) / images.std()).reshape(IMAGES, *self.input_shape)
-        targets = np.eye(10)[labels]
+        classes = labels if self.targets == "one_hot" else labels >= 5
+        targets = class_targets(classes, self.outputs, self.targets)
         order = generator(self.subset_seed, "subset").permutation(IMAGES)
         train, test = order[: self.train_size], order[IMAGES - self.test_size :]
         return Data(inputs[train], targets[train], inputs[test], targets[test])

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
+from stepscape.fields import Flag, describe
 from stepscape.observables import Observable, Variable
 from stepscape.registry import member
 
@@ -18,11 +19,20 @@ if TYPE_CHECKING:
 
 @member("parameters")
 class Parameters(Observable):
-    """The flat vector theta, kept in the run file alone: studies' datasets do not hold it."""
+    """The flat vector theta, kept in the run file; in studies' datasets only where runs are to be compared by it."""
+
+    collected: Annotated[Flag, describe("whether the study's dataset holds it too")] = False
 
     def variables(self, run: Run) -> tuple[Variable, ...]:
         return (
-            Variable("parameters", "parameters", ("parameter",), (run.parameter_count,), run.dtype, collected=False),
+            Variable(
+                "parameters",
+                "parameters",
+                ("parameter",),
+                (run.parameter_count,),
+                run.dtype,
+                collected=self.collected,
+            ),
         )
 
     def gradients(self, run: Run) -> float:

@@ -104,6 +104,20 @@ class Optimizer(Member):
         """The diagonal (lanes, P) of P in the update about to be taken, theta - lr P^-1 (direction); None: identity."""
         return None
 
+    def averages(self, state: State) -> Mapping[str, Tensor]:
+        """What the optimizer knows of an oscillation that it averages over.
+
+        Args:
+            state: what was kept.
+
+        Returns:
+            Any of these, (lanes, 1) each, and nothing where there is none: `modes`, directions that oscillate; `loss`
+            and `squared_gradient`, what the oscillation adds to the time averages of the loss and of |g|^2; `variance`,
+            its mean square; `residual`, of the equations that it solves; `products`, Hessian products of the last
+            update.
+        """
+        return {}
+
     def threshold(self, lr: float) -> float | None:
         """The largest stable lambda_1(P^-1 H) at learning rate `lr`; None where the literature gives none."""
         return None

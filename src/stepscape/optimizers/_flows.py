@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
@@ -103,15 +103,22 @@ class Flow(Optimizer):
         for lane, start in enumerate(theta):
             kept = {name: held[lane].clone() for name, held in state.items()}
             at = LaneLoss(objective, lane)
-            rule = self._rule(hyper, lane)
-            kept["nu"] = self._nu(at(start), kept, rule, hyper, lane)
+            numbers = {name: float(column[lane]) for name, column in hyper.items()}
+            rule = self._rule(numbers)
+            kept["nu"] = self._nu(at(start), kept, rule, numbers)
             kept["updates"] = kept["updates"] + 1
-            moved.append(self.advance(at, start.clone(), kept, rule, (generators[lane], audits[lane])))
+            moved.append(self.advance(at, start.clone(), kept, rule, numbers, (generators[lane], audits[lane])))
         ends, states = zip(*moved, strict=True)
         return torch.stack(ends), {name: torch.stack([kept[name] for kept in states]) for name in state}
 
     def advance(
-        self, at: LaneLoss, theta: Tensor, state: State, rule: Rule, generators: Sequence[np.random.Generator]
+        self,
+        at: LaneLoss,
+        theta: Tensor,
+        state: State,
+        rule: Rule,
+        hyper: Mapping[str, float],
+        generators: Sequence[np.random.Generator],
     ) -> tuple[Tensor, State]:
         """One unit of time of one lane.
 
@@ -120,6 +127,7 @@ class Flow(Optimizer):
             theta: parameters (P,).
             state: the lane's, with `updates` of one more than were done.
             rule: what is followed.
+            hyper: the lane's hyper-parameters.
             generators: of this update: for warm solves, and for audits.
 
         Returns:
@@ -135,19 +143,20 @@ class Flow(Optimizer):
         rows = []
         for lane, point in enumerate(theta):
             kept = {name: held[lane] for name, held in state.items()}
-            rule = self._rule(hyper, lane)
-            nu = self._nu(LaneLoss(objective, lane)(point), kept, rule, hyper, lane)
+            numbers = {name: float(column[lane]) for name, column in hyper.items()}
+            rule = self._rule(numbers)
+            nu = self._nu(LaneLoss(objective, lane)(point), kept, rule, numbers)
             rows.append(rule.denominator(nu, point))
         return torch.stack(rows)
 
-    def _rule(self, hyper: Hyper, lane: int) -> Rule:
-        return Rule(self.of, *(float(hyper[name][lane]) for name in ("lr", "beta2", "eps")))
+    def _rule(self, hyper: Mapping[str, float]) -> Rule:
+        return Rule(self.of, hyper["lr"], hyper["beta2"], hyper["eps"])
 
-    def _nu(self, loss: Expansion, state: State, rule: Rule, hyper: Hyper, lane: int) -> Tensor:
+    def _nu(self, loss: Expansion, state: State, rule: Rule, hyper: Mapping[str, float]) -> Tensor:
         """The lane's nu; before the first update, that of the discrete rule after it."""
         if bool(state["updates"]) or self.of == "gd":
             return state["nu"]
-        return rule.beta2 * float(hyper["initial"][lane]) + (1 - rule.beta2) * rule.squares(loss.gradient)
+        return rule.beta2 * hyper["initial"] + (1 - rule.beta2) * rule.squares(loss.gradient)
 
 
 @dataclass(frozen=True, eq=False)

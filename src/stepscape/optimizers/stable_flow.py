@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from math import ceil, isfinite
 from typing import TYPE_CHECKING, Annotated
 
@@ -42,7 +42,13 @@ class StableFlow(Flow):
         return {**super().init(theta), "vector": theta.new_zeros(theta.shape), "steps": theta.new_ones(len(theta), 1)}
 
     def advance(
-        self, at: LaneLoss, theta: Tensor, state: State, rule: Rule, generators: Sequence[np.random.Generator]
+        self,
+        at: LaneLoss,
+        theta: Tensor,
+        state: State,
+        rule: Rule,
+        hyper: Mapping[str, float],
+        generators: Sequence[np.random.Generator],
     ) -> tuple[Tensor, State]:
         kept = dict(state)
         if self.substeps is None and (int(state["updates"]) - 1) % _EVERY == 0:

@@ -102,6 +102,11 @@ class Snapshot:
         return self.moment.theta[self.lane].clone()  # fresh memory is aligned, a row may not be
 
     @property
+    def state(self) -> dict[str, Tensor]:
+        """What the optimizer keeps of this run."""
+        return {name: held[self.lane] for name, held in self.moment.state.items()}
+
+    @property
     def train(self) -> Evaluation:
         """Loss and accuracy on the full training set."""
         return self.moment.train.evaluations(self.moment.theta)[self.lane]
