@@ -10,14 +10,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-import numpy as np
-import torch
-from torch import Tensor
-
-from stepscape.curvature.complementarity import pairs, solve_complementarity, weights
 from stepscape.optimizers._flows import Rule
 
 if TYPE_CHECKING:
+    import numpy as np
+    from torch import Tensor
+
     from stepscape.curvature import Expansion
 
 
@@ -60,6 +58,11 @@ def step(
     Returns:
         theta and nu after the step, and the covariance; its residual is large where the problem has no solution.
     """
+    import numpy as np
+    import torch
+
+    from stepscape.curvature.complementarity import pairs, solve_complementarity, weights
+
     theta, gradient = loss.theta, loss.gradient
     velocity, rise = rule.velocity(nu, gradient)
     k = len(values)
