@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 _COLUMNS = 3
 _LABELS = ("optimizer", "model", "dataset", "loss", "schedule")
-_WITHIN = {"run", "lr", "seed", "full_batch", "platform"}
+_WITHIN = {"run", "lr", "seed", "full_batch", "platform", "budget_steps", "budget_epochs", "budget_samples"}
 
 
 @dataclass(frozen=True)
@@ -62,8 +62,9 @@ def panels(
     groups = list(dict.fromkeys(rows))
     columns = 2 if len(groups) == 4 else min(len(groups), _COLUMNS)
     lines = -(-len(groups) // columns)
+    sharex = not within and "budget" not in keys  # else the shortest panel would cut the others off
     figure, axes = plt.subplots(
-        lines, columns, figsize=(columns * width, lines * height), sharex=not within, sharey=sharey, squeeze=False
+        lines, columns, figsize=(columns * width, lines * height), sharex=sharex, sharey=sharey, squeeze=False
     )
     for unused in axes.flat[len(groups) :]:
         unused.remove()

@@ -22,6 +22,7 @@ class SharpnessInFlowTime(Figure):
     """Largest Hessian eigenvalue against lr x step: a colour a learning rate, black the gradient flow, one line a seed.
 
     Dotted lines in the same colours are the stability thresholds: up to there all learning rates take the flow's way.
+    A threshold far above all sharpness is outside of the panel.
     """
 
     def needs(self, run: Run) -> tuple[tuple[str, ...], ...]:
@@ -51,9 +52,10 @@ def _draw_panel(panel: Panel) -> None:
     ax, ds, flows = panel.ax, panel.ds, is_flow(panel.ds)
     rates = ds.lr.values
     colors = ordered_colors(np.unique(rates[~flows & np.isfinite(rates)]).tolist())
-    ends = []
+    ends, highest = [], 0.0
     for run in [index for index in range(ds.sizes["run"]) if np.isfinite(rates[index])]:
         times, values = sharpness_in_time(ds, run)
+        highest = max(highest, *values.tolist(), 0.0)
         color = (0.0, 0.0, 0.0) if flows[run] else colors[float(rates[run])]
         ax.plot(times, values, color=color, linewidth=1.6 if flows[run] else 1.1, zorder=3 if flows[run] else 2)
         if flows[run] and len(times):
@@ -64,7 +66,7 @@ def _draw_panel(panel: Panel) -> None:
         ax.plot([], [], color=color, label=f"{rate:g}")
     if flows.any():
         ax.plot([], [], color="black", label="flow")
-    ax.set(title=panel.title, ylim=(0, None), xlim=(0, max(ends) if ends else None))
+    ax.set(title=panel.title, ylim=(0, 1.15 * highest or None), xlim=(0, max(ends) if ends else None))
 
 
 def _threshold(ds: xr.Dataset, rate: float) -> float:
