@@ -81,6 +81,7 @@ Fraction = Annotated[
 ]
 Share = Annotated[float, BeforeValidator(number), Field(ge=0, le=1), _schema("number", minimum=0, maximum=1)]
 Count = Annotated[int, BeforeValidator(_integer), Field(ge=1, lt=2**63), _schema("integer", minimum=1)]
+Several = Annotated[int, BeforeValidator(_integer), Field(ge=2, lt=2**63), _schema("integer", minimum=2)]
 Index = Annotated[int, BeforeValidator(_integer), Field(ge=0, lt=2**63), _schema("integer", minimum=0)]
 BatchSize = Annotated[Annotated[int, _schema("integer", minimum=1)] | Literal["full"], BeforeValidator(_batch_size)]
 Flag = StrictBool

@@ -8,7 +8,7 @@ from pydantic import ConfigDict
 from pydantic.dataclasses import dataclass as typed_dataclass
 
 from stepscape.claims import Claim, Judgement
-from stepscape.fields import Count, Flag, Fraction, PositiveReal, describe
+from stepscape.fields import Flag, Fraction, PositiveReal, Several, describe
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -23,7 +23,7 @@ class DecayClaim(Claim):
 
     decades: Annotated[PositiveReal, describe("of steps, up to the last, that are fitted", "powers of ten")] = 1.0
     control: Annotated[Flag, describe("whether it is judged where it must fail")] = False
-    fewest: Annotated[Count, describe("runs that must have enough losses to fit", "runs")] = 3
+    fewest: Annotated[Several, describe("runs that must have enough losses to fit", "runs")] = 3
     confidence: Annotated[Fraction, describe("level of the interval")] = 0.95
 
     def needs(self, run: Run) -> tuple[tuple[str, ...], ...]:

@@ -8,7 +8,7 @@ from pydantic import ConfigDict
 from pydantic.dataclasses import dataclass as typed_dataclass
 
 from stepscape.claims import Claim, Judgement
-from stepscape.fields import Count, Fraction, Index, describe
+from stepscape.fields import Fraction, Index, Several, describe
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -27,7 +27,7 @@ class EdgeClaim(Claim):
 
     settled: Annotated[Index, describe("crossings before this step do not count", "steps")] = 20
     judged_from: Annotated[Fraction, describe("share of the updates after which runs are judged")] = 2 / 3
-    fewest: Annotated[Count, describe("runs that must have reached it", "runs")] = 3
+    fewest: Annotated[Several, describe("runs that must have reached it", "runs")] = 3
     confidence: Annotated[Fraction, describe("level of the interval")] = 0.95
 
     def needs(self, run: Run) -> tuple[tuple[str, ...], ...]:

@@ -9,7 +9,7 @@ from pydantic import ConfigDict
 from pydantic.dataclasses import dataclass as typed_dataclass
 
 from stepscape.claims import Claim, Judgement, Verdict
-from stepscape.fields import Count, Fraction, Index, NonNegativeReal, Text, describe
+from stepscape.fields import Fraction, Index, NonNegativeReal, Several, Text, describe
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -32,7 +32,7 @@ class FlowClaim(Claim):
 
     near: Annotated[Text, describe("name of the optimizer that is to stay close")] = "central_flow"
     far: Annotated[Text, describe("name of the optimizer that is not")] = "stable_flow"
-    fewest: Annotated[Count, describe("runs that must have both beside them", "runs")] = 3
+    fewest: Annotated[Several, describe("runs that must have both beside them", "runs")] = 3
     confidence: Annotated[Fraction, describe("level of the interval")] = 0.95
 
     def mean(

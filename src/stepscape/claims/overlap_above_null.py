@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Annotated
 
 from stepscape.claims import Claim, Judgement, above
-from stepscape.fields import Count, Fraction, Index, describe
+from stepscape.fields import Count, Fraction, Index, Several, describe
 from stepscape.registry import member
 
 if TYPE_CHECKING:
@@ -25,7 +25,7 @@ class OverlapAboveNull(Claim):
 
     lag: Annotated[Count, describe("between the two measurements; an even one", "steps")] = 40
     since: Annotated[Index, describe("the first of the two is not before this", "steps")] = 100
-    fewest: Annotated[Count, describe("runs that must have such a pair", "runs")] = 3
+    fewest: Annotated[Several, describe("runs that must have such a pair", "runs")] = 3
     confidence: Annotated[Fraction, describe("level of the interval")] = 0.95
 
     def needs(self, run: Run) -> tuple[tuple[str, ...], ...]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Annotated
 
 from stepscape.claims import Claim, Judgement, above
-from stepscape.fields import Count, Flag, Fraction, Index, PositiveReal, describe
+from stepscape.fields import Count, Flag, Fraction, Index, PositiveReal, Several, describe
 from stepscape.registry import member
 
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ class OverlapFallsAtThreshold(Claim):
     since: Annotated[Index, describe("the first of the two is not before this", "steps")] = 100
     near: Annotated[PositiveReal, describe("from here on an eigenvalue is at the edge", "thresholds")] = 0.9
     several: Annotated[Count, describe("how many are several, at both measurements", "eigenvalues")] = 3
-    fewest: Annotated[Count, describe("networks and seeds that must have pairs of both kinds")] = 3
+    fewest: Annotated[Several, describe("networks and seeds that must have pairs of both kinds")] = 3
     confidence: Annotated[Fraction, describe("level of the interval")] = 0.95
 
     def needs(self, run: Run) -> tuple[tuple[str, ...], ...]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Annotated, Literal
 
 from stepscape.claims import Claim, Judgement, within
-from stepscape.fields import Count, Fraction, NonNegativeReal, PositiveReal, describe
+from stepscape.fields import Count, Fraction, NonNegativeReal, PositiveReal, Several, describe
 from stepscape.registry import member
 
 if TYPE_CHECKING:
@@ -39,7 +39,7 @@ class SelfStabilises(Claim):
     high: Annotated[PositiveReal, describe("upper end of the band")] = 1.15
     bursts: Annotated[Count, describe("cycles that a run must have gone through", "cycles")] = 3
     second: Annotated[PositiveReal, describe("largest second eigenvalue of a run that counts", "thresholds")] = 0.98
-    fewest: Annotated[Count, describe("runs that must count", "runs")] = 3
+    fewest: Annotated[Several, describe("runs that must count", "runs")] = 3
     confidence: Annotated[Fraction, describe("level of the interval")] = 0.95
 
     def needs(self, run: Run) -> tuple[tuple[str, ...], ...]:
