@@ -49,9 +49,14 @@ def begin(folder: Path) -> Project:
 
 
 def results(project: Project, root: Path | None = None) -> dict[str, bytes]:
+    """What a sweep leaves, but for its page, which tells what the jobs cost."""
     root = root or project.folder / "results"
     files = [*root.glob("runs/*/*.zip"), *root.glob("studies/tiny/**/*")]
-    return {file.relative_to(root).as_posix(): file.read_bytes() for file in files if file.is_file()}
+    return {
+        file.relative_to(root).as_posix(): file.read_bytes()
+        for file in files
+        if file.is_file() and file.suffix != ".html"
+    }
 
 
 @pytest.fixture(scope="module")
@@ -127,11 +132,9 @@ def test_killed(whom: str, rows: int, tmp_path: Path, ledger: Ledger, tries: Tri
                     project.run("snakemake", "--cores", "2", "--unlock")
                     running = start(project, "--rerun-incomplete")
                     sessions.append(running.pid)
-                    until = time.monotonic() + chance.uniform(1, 12)
-                    while time.monotonic() < until or (whom == "worker" and not _trains(running)):
-                        if running.poll() is not None:
-                            break
+                    while whom == "worker" and not _trains(running) and running.poll() is None:
                         time.sleep(0.02)
+                    _wait(running, chance.uniform(0, 1) if whom == "worker" else chance.uniform(1, 8))
                     killed += kill(running.pid, whom)
                     if whom == "worker":
                         said, _ = running.communicate(timeout=120)
@@ -147,6 +150,11 @@ def test_killed(whom: str, rows: int, tmp_path: Path, ledger: Ledger, tries: Tri
                 assert project.run("stepscape", "verify", "results").returncode == 0
                 tally.tried += killed - 1
                 tally.mended += killed
+
+
+def _wait(running: subprocess.Popen[str], seconds: float) -> None:
+    with suppress(subprocess.TimeoutExpired):
+        running.wait(seconds)
 
 
 def _trains(running: subprocess.Popen[str]) -> bool:
