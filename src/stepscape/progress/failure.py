@@ -8,11 +8,13 @@ import re
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from shutil import disk_usage
 from typing import Any
 
 TAIL_LINES = 10
 TAIL_BYTES = 65_536
 SHOWN_FAILURES = 3
+FULL_BYTES = 1 << 20
 # Clocks of a head node and a compute node differ a little; an older account is left over from an earlier invocation.
 CLOCK_SKEW_SECONDS = 60.0
 
@@ -158,9 +160,16 @@ def explain_job(job: FailedJob, log_lines: int | None = TAIL_LINES) -> str:
     for log in job.logs:
         title = f"{log}:" if log_lines is None else f"Last lines of {log}:"
         lines += _quote(title, tail(log, log_lines)) or [f"    Nothing in {log}"]
+    lines += [f"    {place}: the disk is full; make room there" for place in _full(job.logs)]
     if job.command:
         lines += _quote("Command:", clean(job.command))
     return "\n".join(lines)
+
+
+def _full(logs: Sequence[str]) -> list[str]:
+    """Folders of logs that could take no more words: then a log does not tell why its job failed."""
+    folders = dict.fromkeys(str(Path(log).parent) for log in logs)
+    return [folder for folder in folders if Path(folder).is_dir() and disk_usage(folder).free < FULL_BYTES]
 
 
 def _quote(title: str, lines: Sequence[str]) -> list[str]:
