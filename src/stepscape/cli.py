@@ -297,8 +297,7 @@ def _judge(options: argparse.Namespace) -> int:
 
 
 def _draw(options: argparse.Namespace) -> int:
-    import matplotlib as mpl
-
+    os.environ["MPLBACKEND"] = "Agg"  # another, such as a notebook's, need not be installed here
     from stepscape.analysis.verdicts import pick
     from stepscape.figures._saving import rendered
     from stepscape.store.collect import open_study
@@ -306,7 +305,6 @@ def _draw(options: argparse.Namespace) -> int:
     from stepscape.study.config import study_path
     from stepscape.study.spec import load_study
 
-    mpl.use("Agg")
     study = load_study(study_path(options.study))
     paths = Paths(options.results)
     entry = next((entry for entry in study.figures if entry.id == options.figure), None)

@@ -174,6 +174,18 @@ def test_what_killed_processes_left(capsys: pytest.CaptureFixture[str]) -> None:
     assert living.exists()
 
 
+def test_outlines_that_nobody_was_handed_for_a_day(capsys: pytest.CaptureFixture[str]) -> None:
+    old, new = PATHS.outline("0" * 16), PATHS.outline("1" * 16)
+    for path in (old, new):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text("{}")
+    os.utime(old, (1e9, 1e9))
+    with hold(PATHS, "a" * 16, []):
+        assert gc(capsys)[1] == set()
+    assert removed(capsys) == {old}
+    assert new.exists()
+
+
 @pytest.fixture
 def strange() -> Mapping[str, Path]:
     """What a job of a pack that no study has left behind, by kind."""

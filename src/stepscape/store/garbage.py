@@ -19,7 +19,7 @@ from stepscape.store.content import wanted_of
 from stepscape.store.files import set_aside, stored_spec
 from stepscape.store.owners import read_owner
 from stepscape.store.parts import kept
-from stepscape.store.processes import is_left_over
+from stepscape.store.processes import is_forgotten, is_left_over
 from stepscape.store.receipts import PLAN_KEYS, existing_runs, runs_of
 from stepscape.store.seals import read_sealed
 from stepscape.study.config import STUDIES, read_config, study_path
@@ -52,7 +52,7 @@ class Garbage:
     """A file, or a folder, that nothing needs.
 
     Attributes:
-        kind: run, receipt, plan, failure, checkpoint, start, part or temporary.
+        kind: run, receipt, plan, failure, checkpoint, start, part, outline or temporary.
         path: where it is.
         moved: whether it is set aside, since it tells of runs that stay, too.
     """
@@ -178,6 +178,8 @@ def garbage(paths: Paths, needed: Needed) -> Iterator[Garbage]:
     yield from (Garbage("start", path) for path in sorted(starts.glob("*.npz")) if path.stem not in needed.starts)
     yield from (Garbage("part", path) for path in sorted(paths.parts.glob("*.part")) if path not in needed.parts)
     yield from (Garbage("run", paths.run(run_id)) for run_id in sorted(existing_runs(paths) - needed.runs))
+    if not needed.packs:  # jobs that train now were handed one of these
+        yield from (Garbage("outline", path) for path in sorted(paths.outlines.glob("*.json")) if is_forgotten(path))
     yield from (Garbage("temporary", path) for path in sorted(_left_over(paths.root)))
 
 

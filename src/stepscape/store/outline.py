@@ -124,7 +124,9 @@ def hand_down(outline: Outline, paths: Paths) -> Outline:
     """Writes an outline for the jobs that this process will start, and names the file in its environment."""
     content = json.dumps({"format": _FORMAT, **dataclasses.asdict(outline)}, indent=1)
     path = paths.outline(digest(content))
-    if not path.exists():
+    if path.exists():
+        path.touch()  # `gc` takes what nobody was handed for a day
+    else:
         write_atomically(path, content.encode())
     os.environ[VARIABLE] = str(path.absolute())
     return outline

@@ -56,6 +56,11 @@ def is_left_over(path: Path) -> bool:
     found = _TEMPORARY.fullmatch(path.name)
     if found and machine() and found[2] == _machine_digest():
         return not started_at(int(found[1]))
+    return is_forgotten(path)
+
+
+def is_forgotten(path: Path) -> bool:
+    """Whether a file is there that nobody wrote to for a day."""
     with suppress(OSError):
         return time.time() - path.stat().st_mtime > _FORGOTTEN
     return False
