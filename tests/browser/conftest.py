@@ -71,7 +71,7 @@ def reported(tmp_path_factory: pytest.TempPathFactory) -> Reported:
     return Reported(study, ds, report_study(study, paths), write_index(paths))
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def chromium() -> Iterator[Browser]:
     """CI must have a browser; elsewhere what needs it is skipped where there can be none."""
     missing = what_is_missing()

@@ -124,7 +124,7 @@ def test_sigterm_saves_and_says_so(tmp_path: Path, expected: Mapping[str, bytes]
     assert job.returncode == 128 + signal.SIGTERM
     assert "stopped by SIGTERM after" in said
     again = subprocess.run([*command, "--device", "cpu"], capture_output=True, text=True, timeout=120, check=True)
-    assert again.stdout.startswith("going on after ")
+    assert "going on after " in again.stdout
     assert _found(paths, pack) == expected
 
 
