@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -22,3 +23,11 @@ def stand_in_root() -> Iterator[Path]:
 def _data_root(stand_in_root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """For each test anew, since the jobs that some call in this process choose another."""
     monkeypatch.setenv(DATA_ROOT, str(stand_in_root))
+
+
+@pytest.fixture(autouse=True)
+def _figures() -> Iterator[None]:
+    """Closes what a test drew: matplotlib warns of more than twenty, in whichever test is then at work."""
+    yield
+    if pyplot := sys.modules.get("matplotlib.pyplot"):
+        pyplot.close("all")

@@ -6,6 +6,7 @@ import os
 import re
 import signal
 from collections.abc import Iterable
+from contextlib import suppress
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -101,7 +102,9 @@ def results(project: Login) -> Paths:
 
 
 def training_log(project: Login, pack: str) -> str:
-    return results(project).log("train_pack", pack).read_text()
+    with suppress(FileNotFoundError):  # Snakemake removes it when a job begins
+        return results(project).log("train_pack", pack).read_text()
+    return ""
 
 
 def job_logs(project: Login, pack: str) -> list[str]:

@@ -221,7 +221,7 @@ def add_run(study: Study, paths: Paths) -> Path:
     for pack in make_plan([collected_runs]).packs:
         keep_up(make_plan([collected_runs]), paths)
         assert main(["train-pack", pack.id, "--results", str(paths.root), "--device", "cpu"]) == 0
-    return paths.dataset("small")
+    return paths.table("small")
 
 
 def swap_claims(study: Study, paths: Paths) -> Path:

@@ -10,6 +10,8 @@ import pytest
 import xarray as xr
 
 import stepscape
+from stepscape.store.receipts import RECEIPT_KEYS
+from stepscape.store.seals import unsealed_json, write_sealed
 from tests.workflow.conftest import Project
 
 pytestmark = pytest.mark.workflow
@@ -74,7 +76,7 @@ def trained_again(project: Project, edit: tuple[str, str] | None = None) -> int:
     assert done.returncode == 0, done.stdout + done.stderr
     ran = {name for name, when in project.logs().items() if before.get(name) != when}
     assert ran == set() or COLLECTED in ran
-    return len(ran - {COLLECTED})
+    return sum(name.startswith("train_pack/") for name in ran)
 
 
 def test_what_is_added_or_lost_is_trained_and_nothing_else(generations: Project) -> None:
@@ -92,7 +94,8 @@ def test_what_is_added_or_lost_is_trained_and_nothing_else(generations: Project)
     assert again[gone][0] == with_children.pop(gone)[0]
     assert with_children.items() <= again.items()
     for receipt in (generations.folder / "results/packs").glob("????????????????.json"):
-        receipt.write_text(f"{receipt.read_text()} ")
+        told = unsealed_json(receipt.read_bytes(), RECEIPT_KEYS)
+        write_sealed(receipt, {**told, "runs": dict.fromkeys(told["runs"])})
         assert trained_again(generations) == 0, "a newer receipt moves no child"
 
     assert trained_again(generations, ("lr: [0.2]", "lr: [0.2, 0.3]")) == 1, "regrouped parents move no child"
