@@ -18,8 +18,9 @@ from stepscape.errors import DamagedFileError, Mistake, Mistaken, StepscapeError
 from stepscape.models import Model
 from stepscape.registry import make, names
 from stepscape.store.files import sha256
-from stepscape.store.receipts import keep_up, packs_before
+from stepscape.store.receipts import PLAN_KEYS, keep_up, packs_before
 from stepscape.store.runfile import as_dataset, open_run, write_run
+from stepscape.store.seals import unsealed_json
 from stepscape.study.config import load_plan
 from stepscape.study.parameters import content_hash, read_parameters
 from stepscape.study.paths import Paths
@@ -437,7 +438,7 @@ def test_a_plan_says_what_a_pack_waits_for_and_ordinary_plans_say_nothing(tmp_pa
     paths = Paths(tmp_path / "results")
     plan = make_plan([study_of(tmp_path)])
     keep_up(plan, paths)
-    first, second = (json.loads(paths.pack_plan(pack.id).read_text()) for pack in plan.packs)
+    first, second = (unsealed_json(paths.pack_plan(pack.id).read_bytes(), PLAN_KEYS) for pack in plan.packs)
     assert set(first) == {"pack", "runs"}
     assert second == {
         "pack": plan.packs[1].id,
