@@ -398,7 +398,7 @@ def test_a_pack_leaves_run_files_and_a_receipt(tmp_path: Path, capsys: pytest.Ca
         assert (said["status"], said["updates"]) == ("completed", 10)
         assert set(said) == {"sha256", "status", "updates", "seconds", "mem_mb", "finished", "host", "versions"}
         assert open_run(paths.run(run.id)).attrs["run_id"] == run.id
-    assert len(capsys.readouterr().out.splitlines()) == 3
+    assert len(capsys.readouterr().out.splitlines()) == 1 + 3  # who trains, and each run
     assert not paths.failures(pack.id).exists()
 
 
