@@ -509,7 +509,10 @@ def test_a_run_that_diverges_is_observed_to_its_end(name: str, base: dict[str, A
     assert record.steps[name][-1] == record.updates > 0
     finite = {key: np.isfinite(values[-1]).all() for key, values in record.values.items()}
     counts = {key for key in finite if key.endswith(("_products", "_threshold", "_accuracy"))}
-    counts |= {key for key in finite if key.startswith(("oscillation_", "mean_"))}  # of gd: zeros, lr and ones
+    constant = {"mean_step_size": run.lr, "mean_squared_preconditioner": 1.0}  # of gd, which keeps no mean of squares
+    held = {key: constant.get(key, 0.0) for key in finite if key in constant or key.startswith("oscillation_")}
+    assert {key: record.values[key][-1] for key in held} == held
+    counts |= held.keys()
     if base is SMALL_DIGITS:  # the Hessian of least squares is the same everywhere
         assert not any(finite[key] for key in finite.keys() - counts), finite
 

@@ -113,8 +113,11 @@ def test_a_run_longer_than_a_pack_is_a_pack(tmp_path: Path) -> None:
 def test_shipped_studies_are_cut_into_sensible_packs(path: Path) -> None:
     study = load_study(path)
     assert ids(study.packs) == ids(make_plan([study]).packs)
-    if not path.stem.endswith("_smoke"):  # seconds in all
-        assert math.fsum(pack.cost for pack in study.packs) / len(study.packs) >= 4
+    mean = math.fsum(pack.cost for pack in study.packs) / len(study.packs)
+    if path.stem.endswith("_smoke"):  # seconds in all
+        assert mean >= 4 or len(study.packs) <= 2, "no more packs than generations"
+    else:
+        assert mean >= 4
     assert largest(study.packs) <= 300 or all(len(pack.runs) == 1 for pack in study.packs if pack.cost > 300)
 
 

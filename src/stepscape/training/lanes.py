@@ -80,12 +80,14 @@ def vectorised(run: Run, device: torch.device) -> LaneMode:
         device: where it trains.
 
     Returns:
-        On a CPU copies enough to hold the last numbers of a tensor of one number a sample; on a GPU a fixed width.
+        On a CPU copies enough to hold the last numbers of a tensor of one number a sample, or of one number a network
+        where the model returns losses, whose tensors may have no axis of samples; on a GPU a fixed width.
     """
     if device.type != "cpu":
         return LaneMode("vectorised", 0, _WIDTH)
     numbers = _VECTORS // (8 if run.dtype == "float64" else 4)
-    return LaneMode("vectorised", -(-numbers // min(run.batch, run.dataset.test_size or run.batch)))
+    fewest = 1 if run.model.returns_losses else min(run.batch, run.dataset.test_size or run.batch)
+    return LaneMode("vectorised", -(-numbers // fewest))
 
 
 def lane_groups(runs: Iterable[Run], device: torch.device) -> list[list[Run]]:
