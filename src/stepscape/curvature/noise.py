@@ -54,16 +54,13 @@ def hessian_variance(
         product is not finite.
     """
 
-    def product_of(inputs: Tensor, targets: Tensor) -> Tensor:
-        def slope(point: Tensor) -> Tensor:
-            return torch.func.grad(sample_loss)(point, inputs, targets)
+    def slope(point: Tensor, inputs: Tensor, targets: Tensor) -> Tensor:
+        return torch.func.grad(sample_loss)(point, inputs, targets) @ vector
 
-        return torch.func.jvp(slope, (theta,), (vector,))[1]
-
-    rows = torch.func.vmap(product_of)
+    rows = torch.func.vmap(torch.func.grad(slope), in_dims=(None, 0, 0))  # networks here have no forward mode
     whole, along = torch.zeros(2, dtype=torch.float64, device=theta.device)
     for chunk in _chunks(theta, samples):
-        away = (rows(*chunk) - product).double()
+        away = (rows(theta, *chunk) - product).double()
         whole += (away**2).sum()
         along += ((away @ vector.double()) ** 2).sum()
     return (whole / len(samples[0])).item(), (along / len(samples[0])).item()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from stepscape.errors import StepscapeError
 from stepscape.figures import Figure
 from stepscape.registry import member
 
@@ -38,20 +37,21 @@ class BatchSharpnessFigure(Figure):
         from stepscape.figures._style import finish, head, legend_below, style
 
         points = batch_sharpness(ds) if "batch_hessian_eigenvalue" in ds else []
-        if not points:
-            raise StepscapeError(
-                "batch_sharpness: no seed has eigenvalues of batches and, at the same start on the full batch, "
-                "hessian_top and hessian_noise; narrow `where`, or add a run of that seed with `batch_size: full`"
-            )
         with style():
             figure, ax = plt.subplots(figsize=(6, 5))
-            _draw_points(ax, points)
-            _draw_predictions(ax, points)
-            ax.set(xscale="log", yscale="log")
-            finish([ax], "1/B - 1/N", "sharpness of a batch over that of all samples, less 1")
-            _label_sizes(ax, points[0])
-            legend_below(ax, "", columns=1)
-            explanation = f"median and range over {len(points)} seeds, each a mean over batches; above: batch size B"
+            finish([ax], "1/B - 1/N", "excess sharpness")
+            if points:
+                _draw_points(ax, points)
+                _draw_predictions(ax, points)
+                ax.set(xscale="log", yscale="log")
+                _label_sizes(ax, points[0])
+                legend_below(ax, "", columns=1)
+            else:
+                ax.text(0.5, 0.5, "no seed has eigenvalues of batches beside\nthose of all samples", ha="center")
+            explanation = (
+                "sharpness of a batch of B over that of all N samples, less 1; points: median and range over "
+                f"{len(points)} seeds, each a mean over batches; above: B"
+            )
             head(figure, ds.attrs.get("title", "Sharpness of batches"), explanation)
         return figure
 
