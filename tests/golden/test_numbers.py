@@ -109,6 +109,7 @@ OBSERVED = {
     "hessian_subspace": {"every": 20, "k": 2, "tol": 1e-10, "references": [0], "sketch": 16, "shuffles": 3},
     "distance": {"at": [10, 20]},
     "noise_scale": {"at": [20]},
+    "hessian_noise": {"at": [20], "probes": 2, "tol": 1e-10},
     "hessian_density": {"at": [20], "probes": 2, "nodes": 4},
     "gauss_newton_top": {"at": [20], "tol": 1e-10},
     "residual_hessian": {"at": [20], "tol": 1e-10},
@@ -147,13 +148,14 @@ def numbers(case: dict[str, Any]) -> dict[str, Any]:
     kept += ("hessian_trace", "hessian_frobenius", "density_node", "density_weight")
     kept += ("average_loss", "average_squared_gradient", "mean_step_size", "mean_squared_preconditioner")
     kept += ("oscillation_modes", "oscillation_variance")
-    kept += ("distance", "noise_scale", "gauss_newton_eigenvalue")
+    kept += ("distance", "noise_scale", "hessian_noise", "gauss_newton_eigenvalue")
     kept += ("tangent_kernel_eigenvalue",)
     if has_features:
         kept += ("tangent_kernel_alignment", "feature_kernel_eigenvalue")
     kept += ("layer_singular_value", "layer_block_eigenvalue")
     if case["model"]["name"] != "linear":  # its eigenvalues repeat, and rounding chooses among their eigenvectors
         kept += ("residual_hessian_eigenvalue",)  # of a linear one, it is rounding
+        kept += ("hessian_noise_top", "hessian_noise_along")
         kept += ("progressive_sharpening", "stabilisation", "path_second")
         kept += ("subspace_eigenvalue", "subspace_reference_overlap", "subspace_null", "gradient_share")
     found = {name: np.asarray(record.values[name]).ravel().astype(float).tolist() for name in kept}

@@ -303,6 +303,34 @@ def test_censored_batch_sizes_are_named_with_the_verdict() -> None:
     )
 
 
+@pytest.mark.parametrize(("slope", "verdict"), [(1.0, "supported"), (0.5, "not_supported")])
+def test_an_exponent_below_the_knee_is_not_that_of_the_line(slope: float, verdict: str) -> None:
+    """Flat from batch size 16 on: the straight line's exponent is wrong, and is not judged with `saturates`."""
+    sizes = [2, 4, 8, 16, 32, 64, 128, 256]
+    random = np.random.default_rng(0)
+    edges = {size: log(0.3) + slope * log(min(size, 16)) + 0.03 * random.standard_normal() for size in sizes}
+    ds = loss_dataset(
+        {
+            ("gd", size, seed, lr): exp(max(1.3 * (log(lr) - edge), -3))
+            for size, edge in edges.items()
+            for seed in range(3)
+            for lr in GRID
+        }
+    )
+    line, bent = (StableLearningRateExponent(saturates=knee).judge(ds) for knee in (False, True))
+    print(line, bent)
+    assert line.high is not None
+    assert line.high < slope
+    assert bent.verdict == verdict
+    assert bent.low is not None
+    assert bent.high is not None
+    assert bent.low < slope < bent.high
+    assert bent.reason.startswith("flat from batch size 1")
+    straight = StableLearningRateExponent(saturates=True).judge(_sweep({"gd": 1.0}, 0.1))
+    assert straight.reason.startswith("no knee is certain at 95%; if there is one, it is at batch size")
+    assert "until it saturates" in StableLearningRateExponent(saturates=True).statement
+
+
 @pytest.mark.parametrize(
     ("powers", "noise", "verdict"),
     [

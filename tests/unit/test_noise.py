@@ -1,4 +1,4 @@
-"""The variance of samples' gradients against a loop over samples."""
+"""The variance of samples' gradients and Hessians against a loop over samples."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 import torch
 
-from stepscape.curvature import gradient_variance, noise
+from stepscape.curvature import gradient_variance, hessian_variance, noise
 from stepscape.observables.noise_scale import NoiseScale
-from stepscape.registry import find, names
+from stepscape.registry import find, make, names
 from stepscape.training.problem import Problem
 from tests.factories import SMALL_DIGITS, make_run, train
 
@@ -70,3 +70,56 @@ def test_without_a_gradient_there_is_no_scale() -> None:
     values, _ = NoiseScale(every=1).measure(snapshot, {})
     assert math.isnan(values["noise_scale"])
     assert values["gradient_variance"] > 0
+
+
+# ------------------------------------------------------------------------------------------------------- of Hessians
+
+
+def dense_hessians(problem: Problem, theta: torch.Tensor) -> torch.Tensor:
+    """The Hessian of every sample's loss, (N, P, P)."""
+    count = problem.run.train_size
+    losses = [problem.loss_on(problem.train.pick(torch.tensor([index]))) for index in range(count)]
+    return torch.stack([torch.func.jacrev(torch.func.jacrev(loss))(theta) for loss in losses])
+
+
+@pytest.mark.parametrize("loss", [name for name in names("loss") if not find("loss", name).takes_losses])
+def test_noise_of_the_hessian_is_that_of_dense_matrices(loss: str) -> None:
+    """Exact across and along the top eigenvector; on average over directions within its own standard error."""
+    run = make_run(
+        SMALL_DIGITS, loss=loss, dtype="float64", model={"name": "mlp", "hidden": [2]},
+        observe={"hessian_noise": {"at": [6, 12], "probes": 400, "tol": 1e-10}, "parameters": {"at": [6, 12]}},
+    )  # fmt: skip
+    record, problem = train(run), Problem(run, CPU)
+    for index, theta in enumerate(record.values["parameters"]):
+        away = dense_hessians(problem, torch.from_numpy(theta))
+        mean = away.mean(dim=0)
+        away = away - mean
+        top = torch.linalg.eigh(mean)[1][:, -1]
+        squares = (away @ top).square().sum(dim=1).mean()
+        along = (away @ top @ top).square().mean()
+        assert record.values["hessian_noise_top"][index] == pytest.approx(float(squares - along), rel=1e-8)
+        assert record.values["hessian_noise_along"][index] == pytest.approx(float(along), rel=1e-8)
+        expected = float(away.square().sum(dim=(1, 2)).mean()) / len(theta)
+        found, error = (record.values[name][index] for name in ("hessian_noise", "hessian_noise_error"))
+        print(f"{loss}: {found:.4g} +- {error:.2g}, dense {expected:.4g}")
+        assert 0 < error < 0.1 * expected
+        assert abs(found - expected) < 4 * error
+
+
+@pytest.mark.parametrize("size", [1, 7, 40])
+def test_chunks_change_only_rounding_of_the_hessians(size: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """sin(x . theta) has the Hessian -sin(x . theta) x x^T."""
+    inputs = torch.from_numpy(np.random.default_rng(0).standard_normal((40, 3)))
+    theta, vector = torch.ones(3, dtype=torch.float64), torch.tensor([0.6, 0, 0.8], dtype=torch.float64)
+    monkeypatch.setattr(noise, "_NUMBERS", 3 * size)
+    products = -(inputs @ theta).sin()[:, None] * inputs * (inputs @ vector)[:, None]
+    away = products - products.mean(dim=0)
+    expected = (away.square().sum(dim=1).mean().item(), (away @ vector).square().mean().item())
+    samples = (inputs, torch.zeros(40, dtype=torch.float64))
+    found = hessian_variance(lambda point, row, _: (row @ point).sin(), theta, samples, vector, products.mean(dim=0))
+    assert found == pytest.approx(expected, rel=1e-12)
+
+
+def test_a_tolerance_of_the_top_eigenpair_has_its_least() -> None:
+    observable = make("observable", {"name": "hessian_noise", "at": [0], "tol": 1e-9}, "hessian_noise")
+    assert observable.fault(make_run(SMALL_DIGITS)) == ("tol", 1e-9, "at least 1e-05, what float32 can reach")

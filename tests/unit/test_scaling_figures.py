@@ -341,3 +341,40 @@ def test_ticks_stand_on_the_grid_and_labels_apart(values: list[float], labels: l
     assert [text.get_text() for text in ax.get_xticklabels()] == labels
     assert sorted([*ax.get_xticks(), *ax.get_xticks(minor=True)]) == pytest.approx(values)
     assert not any(text.get_text() for text in ax.get_xticklabels(minor=True))
+
+
+# ------------------------------------------------------------------------------------------------- with a knee
+
+
+def _bent(size: int) -> float:
+    return min(size, 16)
+
+
+def test_a_line_with_a_knee_is_the_one_of_the_analysis() -> None:
+    ratios = {
+        ("gd", size, seed, lr): exp(min(1.3 * (log(lr) - log(0.5 * _bent(size)) + 0.01 * seed), 3))
+        for size in [*SIZES, 128, 256]
+        for seed in range(3)
+        for lr in RATES
+    }
+    ds = loss_dataset(ratios)
+    fit = stable_scaling(ds).saturating()
+    assert fit is not None
+    assert fit.saturates
+    ax = StepSizeBatchSize(saturates=True).draw(ds).axes[0]
+    line = next(line for line in ax.get_lines() if line.get_linewidth() == 1.6 and len(np.unique(line.get_xdata())) > 2)
+    found = np.log(np.asarray(line.get_xydata(), dtype=float))
+    expected = fit.height + fit.slope.value * np.minimum(found[:, 0] - fit.knee.value, 0)
+    np.testing.assert_allclose(found[:, 1], expected, rtol=0, atol=1e-9)
+    text = "\n".join(_legend(ax))
+    assert f"~ B^{fit.slope.value:.2f} [{fit.slope.low:.2f}, {fit.slope.high:.2f}]" in text
+    assert f"flat from B = {exp(fit.knee.value):.3g} [" in text
+    straight = "\n".join(_legend(StepSizeBatchSize().draw(ds).axes[0]))
+    assert "flat" not in straight
+
+
+def test_a_coordinate_that_is_missing_everywhere_makes_no_panels() -> None:
+    """NaN, such as the step of a start of runs without one, is not equal to itself."""
+    ds = loss_dataset(_map(one=1.0))
+    ds = ds.assign_coords(start_step=("run", np.full(ds.sizes["run"], np.nan)))
+    assert len(StepSizeBatchSize().draw(ds).axes) == 2, "a panel and the bar of colours"

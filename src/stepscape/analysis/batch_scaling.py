@@ -11,6 +11,7 @@ import xarray as xr
 
 from stepscape.analysis.estimates import Estimate, fit_slope
 from stepscape.analysis.learning_rates import Censored, Located, best_lr, largest_stable_lr
+from stepscape.analysis.saturation import Saturating, fit_saturating
 
 FEWEST_BATCH_SIZES = 5
 """Batch sizes that a line needs: with three, its interval is wider than the exponents that it should tell apart."""
@@ -35,11 +36,25 @@ class BatchScaling:
         The seeds' spread is in it through the scatter of the points about the line. In subsamples of a large grid the
         line's t-interval held its level, and bootstraps over seeds did not (docs/numerics.md).
         """
-        if len(self.log_lr) < FEWEST_BATCH_SIZES:
-            return None
-        return fit_slope(
-            [float(np.log(size)) for size in self.log_lr], [float(np.median(logs)) for logs in self.log_lr.values()]
-        )
+        return fit_slope(*self._points()) if self._is_enough else None
+
+    def saturating(self, confidence: float = 0.95) -> Saturating | None:
+        """The same up to a knee in log B beyond which it is flat; None where fewer batch sizes are left.
+
+        Args:
+            confidence: the level of its intervals.
+
+        Returns:
+            The exponent below the knee, and the knee.
+        """
+        return fit_saturating(*self._points(), confidence) if self._is_enough else None
+
+    @property
+    def _is_enough(self) -> bool:
+        return len(self.log_lr) >= FEWEST_BATCH_SIZES
+
+    def _points(self) -> tuple[list[float], list[float]]:
+        return [float(np.log(size)) for size in self.log_lr], [float(np.median(logs)) for logs in self.log_lr.values()]
 
 
 def stable_scaling(ds: xr.Dataset) -> BatchScaling:

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     import xarray as xr
 
     from stepscape.analysis.batch_scaling import BatchScaling
+    from stepscape.analysis.saturation import Saturating
     from stepscape.study.run import Run
 
 _AXES = ("lr", "batch_size", "full_batch")
@@ -58,6 +59,16 @@ def left_out(scaling: BatchScaling) -> str:
     sides = {"left": "below", "right": "above"}
     named = [f"{size} ({sides[side]} the grid)" for size, side in scaling.censored.items()]
     return f"without batch size {', '.join(named)}" if named else ""
+
+
+def knee(fit: Saturating, confidence: float) -> str:
+    """Where the fit goes flat, or that it need not."""
+    from math import exp
+
+    low, high = (f"{exp(end):.3g}" for end in (fit.knee.low, fit.knee.high))
+    if fit.saturates:
+        return f"flat from batch size {exp(fit.knee.value):.3g} [{low}, {high}] on"
+    return f"no knee is certain at {confidence:.0%}; if there is one, it is at batch size {low} or above"
 
 
 def too_few(scaling: BatchScaling) -> str:

@@ -12,7 +12,7 @@ from stepscape.curvature.expansion import Expansion
 from stepscape.curvature.gauss_newton import difference, gauss_newton
 from stepscape.curvature.kernels import alignment, feature_kernel, tangent_kernel
 from stepscape.curvature.leading import Leading, follow_leading
-from stepscape.curvature.noise import gradient_variance
+from stepscape.curvature.noise import gradient_variance, hessian_variance
 from stepscape.curvature.products import Operator, hvp, preconditioned, summed
 from stepscape.curvature.subspaces import overlap, principal_cosines, shuffled_overlaps, sketch
 from stepscape.curvature.third_order import curvature_gradient, third_derivative
@@ -37,6 +37,7 @@ __all__ = [
     "follow_leading",
     "gauss_newton",
     "gradient_variance",
+    "hessian_variance",
     "hvp",
     "overlap",
     "preconditioned",

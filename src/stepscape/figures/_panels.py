@@ -56,9 +56,9 @@ def panels(
     """
     import matplotlib.pyplot as plt
 
-    varying = [key for key in _keys(ds) if key not in within and len(set(ds[key].values.tolist())) > 1]
+    varying = [key for key in _keys(ds) if key not in within and len(set(_column(ds, key))) > 1]
     keys = varying or ["optimizer"]
-    rows = list(zip(*(ds[key].values.tolist() for key in keys), strict=True))
+    rows = list(zip(*(_column(ds, key) for key in keys), strict=True))
     groups = list(dict.fromkeys(rows))
     columns = 2 if len(groups) == 4 else min(len(groups), _COLUMNS)
     lines = -(-len(groups) // columns)
@@ -80,6 +80,11 @@ def _keys(ds: xr.Dataset) -> list[str]:
     on_run = (str(name) for name, value in ds.coords.items() if value.dims == ("run",))
     said = tuple(f"{label}_" for label in _LABELS)
     return [*_LABELS, *(name for name in on_run if not name.startswith(said) and name not in (*_WITHIN, *_LABELS))]
+
+
+def _column(ds: xr.Dataset, key: str) -> list[object]:
+    """A coordinate, with NaN, of which no two are alike, as an empty text."""
+    return ["" if value != value else value for value in ds[key].values.tolist()]
 
 
 def _title(keys: list[str], values: tuple[object, ...]) -> str:

@@ -9,7 +9,7 @@ from pydantic import model_validator
 from pydantic_core import PydanticCustomError
 
 from stepscape.errors import StepscapeError
-from stepscape.fields import PositiveReal, describe
+from stepscape.fields import Flag, PositiveReal, describe
 from stepscape.figures import Figure
 from stepscape.registry import member
 
@@ -41,11 +41,13 @@ class StepSizeBatchSize(Figure):
     White is the stability boundary: blue trained, red did not; a cross marks where a seed diverged, which counts as
     above all colours. Points are the largest stable and the best learning rate, median and range over seeds, as
     `stable_lr_exponent` finds them; lines are their fits, with exponent and 95 % interval. A batch size where one lies
-    beyond the grid is left out of its fit, named, and has an arrow at that end.
+    beyond the grid is left out of its fit, named, and has an arrow at that end. With `saturates` the lines may go flat
+    at a knee that is fitted too; a dotted stroke marks it, with its interval, where a straight line is refuted.
     """
 
     least: Annotated[PositiveReal, describe("where the colours end below, under 1", "initial losses")] = 1 / 160
     most: Annotated[PositiveReal, describe("where the colours end above, over 1", "initial losses")] = 30.0
+    saturates: Annotated[Flag, describe("whether the lines may go flat at a knee")] = False
 
     @model_validator(mode="after")
     def _is_around_one(self) -> Self:
@@ -100,8 +102,8 @@ class StepSizeBatchSize(Figure):
         ax.plot(sizes[columns], rates[rows], "x", color="black", markersize=5)
         ax.set(xscale="log", yscale="log", title=panel.title)
         for (name, color, marker, aside), scaling in zip(_FITS, (stable_scaling(ds), best_scaling(ds)), strict=True):
-            _draw_fit(ax, scaling, color)
-            _draw_seeds(ax, scaling, _said(name, scaling), color, marker)
+            _draw_fit(ax, scaling, color, self.saturates)
+            _draw_seeds(ax, scaling, _said(name, scaling, self.saturates), color, marker)
             _draw_arrows(ax, scaling, (borders[0], borders[-1]), color, aside)
         grid_ticks(ax.xaxis, sizes.tolist())
         grid_ticks(ax.yaxis, rates.tolist())
@@ -142,16 +144,24 @@ def _borders(centres: np.ndarray) -> np.ndarray:
     )
 
 
-def _draw_fit(ax: Axes, scaling: BatchScaling, color: str) -> None:
-    """The least-squares line; it passes through the mean of the points."""
+def _draw_fit(ax: Axes, scaling: BatchScaling, color: str, saturates: bool) -> None:
+    """The least-squares line, which passes through the mean of the points; or the one with a knee."""
     import numpy as np
 
-    if scaling.exponent is None:
+    bent = scaling.saturating()
+    if scaling.exponent is None or bent is None:
         return
     logs = np.log(list(scaling.log_lr))
-    middle = np.mean([np.median(seeds) for seeds in scaling.log_lr.values()])
-    line = np.exp(middle + scaling.exponent.value * (logs - logs.mean()))
-    ax.plot(list(scaling.log_lr), line, color=color, linewidth=1.6)
+    if saturates:
+        logs = np.sort([*logs, bent.knee.value]) if np.isfinite(bent.knee.value) else logs
+        top = min(bent.knee.value, logs[-1])
+        heights = bent.height + bent.slope.value * (np.minimum(logs, top) - top)
+        if bent.saturates:
+            ax.plot(np.exp([bent.knee.low, bent.knee.high]), np.exp([bent.height] * 2), ":", color=color, marker="|")
+    else:
+        middle = np.mean([np.median(seeds) for seeds in scaling.log_lr.values()])
+        heights = middle + scaling.exponent.value * (logs - logs.mean())
+    ax.plot(np.exp(logs), np.exp(heights), color=color, linewidth=1.6)
 
 
 def _draw_seeds(ax: Axes, scaling: BatchScaling, label: str, color: str, marker: str) -> None:
@@ -191,15 +201,21 @@ def _draw_arrows(ax: Axes, scaling: BatchScaling, ends: tuple[float, float], col
         )
 
 
-def _said(name: str, scaling: BatchScaling) -> str:
-    """The legend's entry: exponent and interval, or why there is none; then the batch sizes left out."""
+def _said(name: str, scaling: BatchScaling, saturates: bool) -> str:
+    """The legend's entry: exponent and interval, or why there is none; the knee; the batch sizes left out."""
+    from math import exp
+
     from stepscape.analysis.batch_scaling import FEWEST_BATCH_SIZES
 
-    if scaling.exponent is None:
+    bent = scaling.saturating()
+    if scaling.exponent is None or bent is None:
         said = f"{name}: no fit ({len(scaling.log_lr)} of {FEWEST_BATCH_SIZES} batch sizes)"
     else:
-        interval = scaling.exponent.interval()
+        interval = bent.slope if saturates else scaling.exponent.interval()
         said = f"{name} ~ B^{interval.value:.2f} [{interval.low:.2f}, {interval.high:.2f}]"
+        if saturates and bent.saturates:
+            knee, low, high = (f"{exp(log):.3g}" for log in (bent.knee.value, bent.knee.low, bent.knee.high))
+            said += f"\nflat from B = {knee} [{low}, {high}] on"
     for side, where in (("left", "below"), ("right", "above")):
         sizes = [str(size) for size, beyond in scaling.censored.items() if beyond == side]
         if sizes:
