@@ -98,6 +98,7 @@ def dataset(
         ([0.5, 0.3, 0.1, 0.1], 2, [0, 1, 1, 1]),
         ([0.9, 0.05, 0.05], 3, [1, 2, 2]),  # larger than a group: one is left empty
         ([0.5, np.nan, 0.5], 2, [0, -1, 1]),
+        ([0.5, 0.0, 0.5], 2, [0, -1, 1]),
     ],
 )
 def test_groups_have_nearly_as_many_samples(shares: list[float], groups: int, expected: list[int]) -> None:
@@ -191,6 +192,19 @@ def test_values_are_those_of_the_definition() -> None:
     assert ClassLossesCloser(groups=4).judge(ds).value == pytest.approx(np.log(2) / far)
     spread = RISING[6:].mean() / RISING[:2].mean() - 1
     assert ClassesAlike(groups=4).judge(dataset({"gd": RISING}, spread=0.0)).value == pytest.approx(spread)
+
+
+def test_classes_without_samples_are_left_out() -> None:
+    """They have a gradient and a curvature, but no loss."""
+    ds = dataset({"gd": RISING}, spread=0.0)
+    shares = ds.class_share.values.copy()
+    shares[..., 0] = 0
+    losses, traces = ds.class_loss.values.copy(), ds.class_hessian_trace.values.copy()
+    losses[..., 0], traces[..., 0] = np.nan, 1e9
+    clock = ds.class_loss.dims
+    ds = ds.assign(class_share=(clock, shares), class_loss=(clock, losses), class_hessian_trace=(clock, traces))
+    assert GradientFollowsCurvature().judge(ds).value == pytest.approx(1.0)
+    assert LossFollowsRarity(groups=4).judge(ds).value == pytest.approx(1.0)
 
 
 def test_curvature_that_knows_nothing_of_gradients_is_found() -> None:

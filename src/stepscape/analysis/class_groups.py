@@ -11,6 +11,9 @@ import xarray as xr
 
 from stepscape.analysis.grouping import configurations
 
+RESOLUTION = 1e-7
+"""Losses are not taken for less: the rounding of a cross-entropy in float32, below which logarithms mean nothing."""
+
 _DRAW = ("dataset", "dataset_subset_seed")
 """Coordinates that tell draws of one dataset apart; its other settings are coordinates of their own."""
 
@@ -108,14 +111,15 @@ def frequency_groups(shares: np.ndarray, groups: int) -> np.ndarray:
 
     Returns:
         (classes,) in 0 .. groups - 1: where on the line of all samples, classes of equal shares in their order, the
-        middle of the class lies. A class that is larger than a group leaves some group empty. -1 for NaN.
+        middle of the class lies. A class that is larger than a group leaves some group empty. -1 for classes without
+        samples.
     """
-    order = np.argsort(-np.nan_to_num(shares, nan=-1.0), kind="stable")
-    ordered = np.nan_to_num(shares[order])
-    middles = np.cumsum(ordered) - ordered / 2
+    held = np.nan_to_num(shares)
+    order = np.argsort(-held, kind="stable")
+    middles = np.cumsum(held[order]) - held[order] / 2
     found = np.empty(len(shares), dtype=int)
     found[order] = np.minimum((middles * groups).astype(int), groups - 1)
-    return np.where(np.isfinite(shares), found, -1)
+    return np.where(held > 0, found, -1)
 
 
 def group_means(values: np.ndarray, shares: np.ndarray, groups: int) -> np.ndarray:
@@ -138,9 +142,18 @@ def group_means(values: np.ndarray, shares: np.ndarray, groups: int) -> np.ndarr
 
 
 def group_losses(ds: xr.Dataset, runs: Sequence[int], groups: int) -> np.ndarray:
-    """The final training loss of each group of classes, (len(runs), groups), the most frequent classes first."""
+    """The final training loss of each group of classes, the most frequent first.
+
+    Args:
+        ds: a dataset with the observable `per_class`.
+        runs: indices of runs.
+        groups: how many groups, as in `frequency_groups`.
+
+    Returns:
+        (len(runs), groups), not below `RESOLUTION`; NaN for a group without classes.
+    """
     losses, shares = at_end(ds, "class_loss"), at_end(ds, "class_share")
-    return np.stack([group_means(losses[run], shares[run], groups) for run in runs])
+    return np.maximum(np.stack([group_means(losses[run], shares[run], groups) for run in runs]), RESOLUTION)
 
 
 def log_correlation(x: np.ndarray, y: np.ndarray) -> float:

@@ -50,10 +50,7 @@ class ClassLossesCloser(ClassClaim):
         if len(trios) < self.fewest:
             names = f"trios {self.optimizer}, {self.near}, {self.far} of sweeps"
             return self.too_few(ds, [own for own, _, _ in trios], names)
-        logs = [
-            np.log(np.maximum(group_losses(ds, [trio[place].run for trio in trios], self.groups), np.finfo(float).tiny))
-            for place in range(3)
-        ]
+        logs = [np.log(group_losses(ds, [trio[place].run for trio in trios], self.groups)) for place in range(3)]
         ratios = np.log(_distances(logs[0], logs[1]) / _distances(logs[0], logs[2]))
         mean = mean_over_runs(ratios.tolist(), [own.others for own, _, _ in trios], self.confidence)
         value, low, high = (float(np.exp(number)) for number in (mean.value, mean.low, mean.high))

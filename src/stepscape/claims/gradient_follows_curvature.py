@@ -18,6 +18,7 @@ class GradientFollowsCurvature(ClassClaim):
     """The mean, over sweeps, of the correlation over classes of log |g_c| and log tr H_cc at the end of training.
 
     g_c and H_cc are gradient and Hessian block of the class's weights in the last layer, as `per_class` has them.
+    Classes without training samples are left out.
     """
 
     least: Annotated[Real, describe("what the mean correlation must be above")] = 0.9
@@ -39,7 +40,10 @@ class GradientFollowsCurvature(ClassClaim):
         from stepscape.analysis.class_groups import at_end, best_runs, log_correlation
         from stepscape.analysis.estimates import mean_over_runs
 
-        norms, traces = at_end(ds, "class_gradient_norm"), at_end(ds, "class_hessian_trace")
+        has_samples = at_end(ds, "class_share") > 0
+        norms, traces = (
+            np.where(has_samples, at_end(ds, name), np.nan) for name in ("class_gradient_norm", "class_hessian_trace")
+        )
         best = [(each, log_correlation(norms[each.run], traces[each.run])) for each in best_runs(ds)]
         judged = [(each, value) for each, value in best if np.isfinite(value)]
         if len(judged) < self.fewest:

@@ -48,8 +48,7 @@ class RareLossRatio(ClassClaim):
                 ds, [first for first, _ in found], f"pairs {self.optimizer}, {self.reference} of sweeps"
             )
         ours, theirs = (group_losses(ds, [pair[side].run for pair in found], 2) for side in (0, 1))
-        with np.errstate(divide="ignore"):
-            ratios = np.log(ours / theirs)
+        ratios = np.log(ours / theirs)
         mean = mean_over_runs(ratios[:, 1].tolist(), [first.others for first, _ in found], self.confidence)
         value, low, high = (float(np.exp(number)) for number in (mean.value, mean.low, mean.high))
         both = [best for pair in found for best in pair]

@@ -34,6 +34,7 @@ class GradientCurvature(Figure):
 
     def draw(self, ds: xr.Dataset) -> Drawing:
         import matplotlib.pyplot as plt
+        import numpy as np
         from matplotlib.cm import ScalarMappable
         from matplotlib.colors import LogNorm
 
@@ -46,6 +47,7 @@ class GradientCurvature(Figure):
         settings = list(dict.fromkeys(each.settings for each in best))
         names = ("class_gradient_norm", "class_hessian_trace", "class_share")
         norms, traces, shares = (at_end(ds, name) for name in names)
+        norms = np.where(shares > 0, norms, np.nan)
         norm = LogNorm(shares[shares > 0].min(), max(shares[shares > 0].max(), 1.001 * shares[shares > 0].min()))
         columns = min(len(settings), _COLUMNS)
         lines = -(-len(settings) // columns)

@@ -82,9 +82,14 @@ def _colors(ds: xr.Dataset) -> dict[str, object]:
 
 
 def _title(ds: xr.Dataset, best: Best) -> str:
-    """The model, and the settings of the dataset that vary."""
+    """The model, and the settings in which datasets of this kind differ, or else their kind."""
+    import numpy as np
+
     from stepscape.analysis.grouping import differing
 
-    of_data = [key for key in differing(ds, ()) if key.startswith("dataset_") and key != "dataset_subset_seed"]
-    told = [f"{key.removeprefix('dataset_')} {ds[key].values[best.run]:g}" for key in of_data]
-    return ", ".join([str(ds.model.values[best.run]), *told])
+    kind = str(ds.dataset_name.values[best.run]) if "dataset_name" in ds.coords else ""
+    alike = ds.isel(run=np.flatnonzero(ds.dataset_name.values == kind)) if kind else ds
+    of_data = [key for key in differing(alike, ()) if key.startswith("dataset_") and key != "dataset_subset_seed"]
+    told = [f"{key.removeprefix('dataset_')} {ds[key].values[best.run]}" for key in of_data]
+    several = kind and len(set(ds.dataset_name.values.tolist())) > 1
+    return "\n".join([str(ds.model.values[best.run]), ", ".join([kind] * bool(several) + told)]).strip()
