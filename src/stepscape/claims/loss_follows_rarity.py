@@ -60,7 +60,7 @@ class LossFollowsRarity(ClassClaim):
         if len(judged) < self.fewest:
             return self.too_few(ds, [each for each, _ in judged])
         mean = mean_over_runs([value for _, value in judged], [each.settings for each, _ in judged], self.confidence)
-        means = ", ".join(f"{value:.2g}" for value in losses.mean(axis=0))
+        means = ", ".join(f"{value:.2g}" for value in np.ma.masked_invalid(losses).mean(axis=0).compressed())
         reason = "; ".join(filter(None, [f"mean losses from frequent to rare: {means}", noted(best)]))
         low, high = max(mean.low, -1.0), min(mean.high, 1.0)  # Student's interval knows of no bounds
         return Judgement(within(low, high, self._band), mean.value, low, high, reason, self.counted(ds, best))

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from stepscape.analysis.class_groups import Best
     from stepscape.study.run import Run
 
+_COLUMNS = 3
+
 
 @member("loss_by_class_frequency", source="arXiv:2402.19449")
 class LossByClassFrequency(Figure):
@@ -35,21 +37,27 @@ class LossByClassFrequency(Figure):
         import matplotlib.pyplot as plt
 
         from stepscape.analysis.class_groups import best_runs
-        from stepscape.figures._style import finish, head, legend_below, style
+        from stepscape.figures._style import finish, head, style
 
         best = best_runs(ds)
         if not best:
             raise StepscapeError("loss_by_class_frequency: all runs diverged; lower the learning rates")
         kinds = list(dict.fromkeys(each.others for each in best))
         colors = _colors(ds)
+        columns = 2 if len(kinds) == 4 else min(len(kinds), _COLUMNS)
+        lines = -(-len(kinds) // columns)
         with style():
-            figure, axes = plt.subplots(1, len(kinds), figsize=(4.2 * len(kinds), 4.4), sharey=True, squeeze=False)
-            for ax, kind in zip(axes.flat, kinds, strict=True):
+            size = (max(4.2 * columns, 6.0), 3.4 * lines + 1.0)
+            figure, axes = plt.subplots(lines, columns, figsize=size, sharey=True, squeeze=False)
+            for unused in axes.flat[len(kinds) :]:
+                unused.remove()
+            drawn = list(axes.flat[: len(kinds)])
+            for ax, kind in zip(drawn, kinds, strict=True):
                 here = [each for each in best if each.others == kind]
                 _draw_panel(ax, ds, here, self.groups, colors)
                 ax.set(yscale="log", title=_title(ds, here[0]))
-            legend_below(axes.flat[0], "", columns=2)
-            finish(list(axes.flat), "group of classes, frequent to rare", "final training loss")
+            _add_legend(figure, drawn)
+            finish(drawn, "group of classes, frequent to rare", "final training loss")
             explanation = (
                 f"{self.groups} groups of nearly as many samples; best learning rate; mean and range over seeds"
             )
@@ -74,6 +82,12 @@ def _draw_panel(ax: Axes, ds: xr.Dataset, here: list[Best], groups: int, colors:
     ax.set_xticks(places)
 
 
+def _add_legend(figure: Drawing, axes: list[Axes]) -> None:
+    """One for all panels, each optimizer once."""
+    entries = {str(label): handle for ax in axes for handle, label in zip(*ax.get_legend_handles_labels(), strict=True)}
+    figure.legend(list(entries.values()), list(entries), loc="outside lower center", ncols=min(len(entries), 5))
+
+
 def _colors(ds: xr.Dataset) -> dict[str, object]:
     import seaborn as sns
 
@@ -90,6 +104,8 @@ def _title(ds: xr.Dataset, best: Best) -> str:
     kind = str(ds.dataset_name.values[best.run]) if "dataset_name" in ds.coords else ""
     alike = ds.isel(run=np.flatnonzero(ds.dataset_name.values == kind)) if kind else ds
     of_data = [key for key in differing(alike, ()) if key.startswith("dataset_") and key != "dataset_subset_seed"]
-    told = [f"{key.removeprefix('dataset_')} {ds[key].values[best.run]}" for key in of_data]
+    told = [
+        f"{key.removeprefix('dataset_')} {ds[key].values[best.run]:g}" for key in of_data if ds[key].dtype.kind in "if"
+    ]
     several = kind and len(set(ds.dataset_name.values.tolist())) > 1
     return "\n".join([str(ds.model.values[best.run]), ", ".join([kind] * bool(several) + told)]).strip()
