@@ -63,6 +63,8 @@ CASES = {
     "heavy ball": spec(optimizer={"name": "heavy_ball"}, lr=0.01),
     "ema momentum": spec(optimizer={"name": "ema_momentum"}),
     "nesterov": spec(optimizer={"name": "nesterov"}, lr=0.01),
+    "normalised gd": spec(optimizer={"name": "normalised_gd"}, lr=0.02),
+    "sign descent": spec(optimizer={"name": "sign_descent"}, lr=1e-3),
     "scalar rmsprop": spec(optimizer={"name": "scalar_rmsprop"}, lr=1e-2),
     "stable flow": spec(optimizer={"name": "stable_flow"}, lr=0.2),
     "stable flow of rmsprop": spec(optimizer={"name": "stable_flow", "of": "rmsprop", "initial": 1e-3}, lr=0.01),
@@ -81,6 +83,9 @@ CASES = {
     "mlp, ntk scaling": spec(model={"name": "mlp", "hidden": [5], "scaling": "ntk"}, lr=0.2),
     "teacher": spec(dataset={"name": "teacher", "train_size": 60, "test_size": 30, "noise": 0.1}),
     **{name: spec(dataset={"name": name, "train_size": 60, "test_size": 60}) for name in (*GENERATED, *PUBLISHED)},
+    "heavy_tailed_classes, uniform": spec(
+        dataset={"name": "heavy_tailed_classes", "train_size": 60, "test_size": 60, "spread": "uniform"}
+    ),
     "file": spec(dataset={"name": "file"}),
     "text": spec(dataset={"name": "text", "context": 4}),
     "mnist, by pixel": spec(dataset={"name": "mnist", "scale": "pixel", "take": "random"}),
@@ -118,6 +123,7 @@ OBSERVED = {
     "feature_kernel": {"at": [20], "samples": 3, "k": 2},
     "layer_singular_values": {"at": [20], "k": 1},
     "layer_blocks": {"at": [20], "tol": 1e-10},
+    "per_class": {"at": [20]},
     "time_average": {"every": 10},
     "self_stabilisation": {"at": [20], "tol": 1e-10},
     "parameters": {"at": [20]},
@@ -142,6 +148,11 @@ def numbers(case: dict[str, Any]) -> dict[str, Any]:
     if not has_features:
         observe.pop("feature_kernel")
     run = restore_run({**whole, "observe": observe, "engine": ENGINE_VERSION})
+    per_class = run.observable("per_class")
+    has_rows = per_class is not None and per_class.fault(run) is None
+    if not has_rows:
+        observe.pop("per_class")
+        run = restore_run({**whole, "observe": observe, "engine": ENGINE_VERSION})
     record = train_run(run, torch.device("cpu"))
     kept = ("train_loss", "test_loss", "gradient_norm", "hessian_eigenvalue", "preconditioned_eigenvalue")
     kept += ("batch_hessian_eigenvalue",)
@@ -152,6 +163,8 @@ def numbers(case: dict[str, Any]) -> dict[str, Any]:
     kept += ("tangent_kernel_eigenvalue",)
     if has_features:
         kept += ("tangent_kernel_alignment", "feature_kernel_eigenvalue")
+    if has_rows:
+        kept += ("class_loss", "class_gradient_norm", "class_hessian_trace")
     kept += ("layer_singular_value", "layer_block_eigenvalue")
     if case["model"]["name"] != "linear":  # its eigenvalues repeat, and rounding chooses among their eigenvectors
         kept += ("residual_hessian_eigenvalue",)  # of a linear one, it is rounding

@@ -126,6 +126,19 @@ def test_rare_classes_have_their_shares_and_one_sample_each(exponent: float, siz
     assert np.array_equal(data.test_targets, np.eye(50))
 
 
+def test_heavy_tailed_inputs_may_be_uniform() -> None:
+    """Around means of length 0 that is all they are; another law leaves the classes as they were."""
+    data = load("heavy_tailed_classes", separation=0.0, spread="uniform", train_size=400, test_size=400)
+    for values in (data.train_inputs, data.test_inputs):
+        assert kstest(values.ravel(), "uniform").pvalue > 1e-3
+    normal = load("heavy_tailed_classes", separation=0.0, train_size=400, test_size=400)
+    assert kstest(normal.train_inputs.ravel(), "norm").pvalue > 1e-3
+    assert np.array_equal(normal.train_targets, data.train_targets)
+    apart = load("heavy_tailed_classes", separation=5.0, spread="uniform", train_size=400, test_size=400)
+    means = apart.train_inputs - data.train_inputs
+    np.testing.assert_allclose(np.linalg.norm(means, axis=1), 5.0)
+
+
 def test_parity_is_that_of_a_few_coordinates_and_of_no_others() -> None:
     made = dataset("sparse_parity", inputs=8, degree=3, train_size=600)
     data, coordinates = made.load(), made.coordinates()

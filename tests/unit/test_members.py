@@ -471,13 +471,22 @@ FIELDS: dict[str, dict[str, Any]] = {
 """Fields that make an observable record all it can, of four parameters too."""
 
 
+OF_CLASSES = {"per_class"}
+ON = [
+    pytest.param(name, base, id=f"{on}-{name}")
+    for on, base in (("least_squares", LEAST_SQUARES), ("digits", SMALL_DIGITS))
+    for name in names("observable")
+    if base is SMALL_DIGITS or name not in OF_CLASSES
+]
+"""Each observable, and what it is tried on."""
+
+
 def observed(name: str, base: dict[str, Any], **changed: Any) -> Run:
     return make_run(base, observe={name: {**CLOCK, **FIELDS.get(name, {})}}, **changed)
 
 
-@pytest.mark.parametrize("name", names("observable"))
+@pytest.mark.parametrize(("name", "base"), ON)
 @pytest.mark.parametrize("optimizer", names("optimizer"))
-@pytest.mark.parametrize("base", [LEAST_SQUARES, SMALL_DIGITS], ids=["least_squares", "digits"])
 def test_observable_records_exactly_what_it_declares(name: str, optimizer: str, base: dict[str, Any]) -> None:
     run = observed(name, base, optimizer=optimizer, lr=0.01)
     record = train(run)
@@ -500,15 +509,14 @@ def test_observing_costs_nothing_or_more(name: str, batch_size: Any) -> None:
     assert 0 <= observable.gradients(run) < float("inf")
 
 
-@pytest.mark.parametrize("name", names("observable"))
-@pytest.mark.parametrize("base", [LEAST_SQUARES, SMALL_DIGITS], ids=["least_squares", "digits"])
+@pytest.mark.parametrize(("name", "base"), ON)
 def test_a_run_that_diverges_is_observed_to_its_end(name: str, base: dict[str, Any]) -> None:
     run = make_run(base, observe={name: {"every": 1, **FIELDS.get(name, {})}}, lr=1e300)
     record = train(run)
     assert record.status == "diverged"
     assert record.steps[name][-1] == record.updates > 0
     finite = {key: np.isfinite(values[-1]).all() for key, values in record.values.items()}
-    counts = {key for key in finite if key.endswith(("_products", "_threshold", "_accuracy"))}
+    counts = {key for key in finite if key.endswith(("_products", "_threshold", "_accuracy", "class_share"))}
     constant = {"mean_step_size": run.lr, "mean_squared_preconditioner": 1.0}  # of gd, which keeps no mean of squares
     held = {key: constant.get(key, 0.0) for key in finite if key in constant or key.startswith("oscillation_")}
     assert {key: record.values[key][-1] for key in held} == held

@@ -153,6 +153,28 @@ def rmsprop_from(initial: float) -> Callable[[str], Tensor]:
     return trajectory
 
 
+def along(direction: Callable[[np.ndarray], np.ndarray]) -> Callable[[str], Tensor]:
+    """Steps of lr times some function of the gradient."""
+
+    def trajectory(batches: str) -> Tensor:
+        theta = THETA.numpy().copy()
+        for step in range(STEPS):
+            theta = theta - LR * direction(gradient_at(theta, step, batches))
+        return torch.from_numpy(theta)
+
+    return trajectory
+
+
+def without_memory(name: str) -> Callable[[str], Tensor]:
+    """One of the RMSProps with a mean of squares that is the last square, and next to no eps."""
+
+    def trajectory_of(batches: str) -> Tensor:
+        rule: Any = make("optimizer", {"name": name, "beta2": 0.0, "eps": 1e-300}, name)
+        return trajectory(rule, THETA[None], hyper_of([rule], [LR]), batches, STEPS)[0]
+
+    return trajectory_of
+
+
 @dataclass(frozen=True)
 class Case:
     """An optimizer's fields, and who else implements that rule."""
@@ -188,7 +210,13 @@ CASES = [
     Case("rmsprop", {"beta2": 0.9, "bias_correction": False}, torch_rule(torch.optim.RMSprop, alpha=0.9)),
     Case("rmsprop", {"beta2": 0.9, "bias_correction": False, "initial": 0.1}, rmsprop_from(0.1)),
     Case("scalar_rmsprop", {"beta2": 0.9}, scalar_rmsprop_by_hand),
+    Case("normalised_gd", {}, along(lambda grad: grad / np.sqrt(np.sum(grad**2)))),
+    Case("normalised_gd", {}, without_memory("scalar_rmsprop")),
+    Case("sign_descent", {}, along(lambda grad: np.where(grad > 0, 1.0, -1.0))),
+    Case("sign_descent", {}, without_memory("rmsprop")),
 ]
+AT_REST_NEVER = ("normalised_gd", "sign_descent")
+"""Steps that do not shrink with the gradient: no quadratic is at rest under them."""
 FLOWS = {"stable_flow", "central_flow", "constrained_gd"}
 """What looks at the loss between updates: test_flows.py, test_central_flow.py, test_self_stabilisation.py."""
 each_case = pytest.mark.parametrize("case", CASES, ids=str)
@@ -281,12 +309,13 @@ def test_preconditioner_is_that_of_the_update_about_to_be_taken(case: Case, upda
     assert (diagonal is not None) == rule.preconditions
     new, kept = rule.update(objective, theta, state, hyper, NoRandom())
     direction = -kept["velocity"] / LR if "velocity" in kept else kept.get("m", objective.gradient(theta))
+    direction = direction.sign() if case.name == "sign_descent" else direction
     decay = case.settings.get("weight_decay", 0) * theta
     expected = LR * (direction / (1 if diagonal is None else diagonal) + decay)
     torch.testing.assert_close(theta - new, expected, rtol=1e-9, atol=1e-15)
 
 
-@each_case
+@pytest.mark.parametrize("case", [case for case in CASES if case.name not in AT_REST_NEVER], ids=str)
 @pytest.mark.parametrize(("factor", "is_stable"), [(0.97, True), (1.03, False)])
 def test_threshold_is_where_a_quadratic_turns_unstable(case: Case, factor: float, is_stable: bool) -> None:
     """The rule itself on 1/2 theta' H theta, its preconditioner held at P = `scale`.
@@ -312,6 +341,26 @@ def test_threshold_is_where_a_quadratic_turns_unstable(case: Case, factor: float
     growth = abs(theta[0, 0].item()) / 1e-6
     print(f"{case.name}: {factor} of the threshold: the top coordinate grew by {growth:.1e}")
     assert growth < 1e-3 if is_stable else growth > 1e3
+
+
+@pytest.mark.parametrize(("factor", "falls"), [(0.97, True), (1.03, False)])
+def test_normalised_steps_reach_their_threshold_as_the_gradient_falls(factor: float, falls: bool) -> None:
+    """On curvature / 2 x^2 a step of length lr goes uphill once curvature / |curvature x| is above 2 / lr."""
+    curvature, lr = 4.0, 0.1
+    rule: Any = make("optimizer", "normalised_gd", "normalised_gd")
+    theta = torch.full((1, 1), lr / (2 * factor), dtype=torch.float64)
+    objective, hyper = Objective(lambda x: 0.5 * curvature * x.square().sum()), hyper_of([rule], [lr])
+    ratio = curvature / rule.preconditioner(objective, theta, {}, hyper) / rule.threshold(lr)
+    torch.testing.assert_close(ratio.item(), factor)
+    moved, _ = rule.update(objective, theta, {}, hyper, NoRandom())
+    assert (objective.value(moved) < objective.value(theta)).item() == falls
+
+
+@pytest.mark.parametrize("name", AT_REST_NEVER)
+def test_without_a_gradient_there_is_no_step(name: str) -> None:
+    rule: Any = make("optimizer", name, name)
+    moved, _ = rule.update(Objective(lambda x: 0 * x.sum()), THETA[None], {}, hyper_of([rule], [LR]), NoRandom())
+    assert torch.equal(moved[0], THETA)
 
 
 def iteration_matrix(name: str, lr: float, curvature: float, beta: float, decay: float) -> np.ndarray:

@@ -126,6 +126,7 @@ EVERYTHING = {
     "feature_kernel": {"at": [3]},
     "layer_singular_values": {"at": [3]},
     "layer_blocks": {"at": [3]},
+    "per_class": {"at": [3]},
     "time_average": {"every": 3},
     "self_stabilisation": {"at": [3]},
     "parameters": {"at": [12]},

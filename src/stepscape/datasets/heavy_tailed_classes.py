@@ -9,7 +9,7 @@ from pydantic_core import PydanticCustomError
 
 from stepscape.datasets import Data, Dataset
 from stepscape.datasets._classes import class_targets
-from stepscape.datasets._mixtures import around, class_means
+from stepscape.datasets._mixtures import Spread, around, class_means
 from stepscape.fields import Count, Index, NonNegativeReal, describe
 from stepscape.registry import member
 
@@ -19,10 +19,12 @@ if TYPE_CHECKING:
 
 @member("heavy_tailed_classes", source="arXiv:2402.19449")
 class HeavyTailedClasses(Dataset):
-    """Gaussian clouds as in `gaussian_mixture`, where class k = 1, 2, ... has a share proportional to 1 / k^exponent.
+    """Clouds around random means, where class k = 1, 2, ... has a share proportional to 1 / k^exponent.
 
-    Each class has one sample, and its share of the others, rounded by largest remainders, the first classes first. With
-    `separation: 0` inputs say nothing of classes, and a model can only memorise them.
+    Each class has one sample, and its share of the others, rounded by largest remainders, the first classes first.
+    Around the means coordinates are standard normal, as in `gaussian_mixture`, or uniform between 0 and 1: then all
+    inputs have a large mean in common, as in the paper. With `separation: 0` inputs say nothing of classes, and a model
+    can only memorise them.
     """
 
     has_classes: ClassVar[bool] = True
@@ -30,6 +32,7 @@ class HeavyTailedClasses(Dataset):
     classes: Annotated[Count, describe("classes, the first the most frequent", "classes")] = 50
     exponent: Annotated[NonNegativeReal, describe("how fast shares fall; 0 for balanced classes")] = 1.0
     separation: Annotated[NonNegativeReal, describe("length of the means", "standard deviations")] = 3.0
+    spread: Annotated[Spread, describe("law of the coordinates around the means")] = "normal"
     train_size: Annotated[Count, describe("training samples; one a class at least", "samples")] = 1000
     test_size: Annotated[Count, describe("test samples; one a class at least", "samples")] = 500
     subset_seed: Annotated[Index, describe("draws means and samples; apart from the run's seed")] = 0
@@ -67,8 +70,8 @@ class HeavyTailedClasses(Dataset):
             np.repeat(np.arange(self.classes), self.counts(size)) for size in (self.train_size, self.test_size)
         )
         return Data(
-            around(means, train, "training", self.subset_seed),
+            around(means, train, "training", self.subset_seed, self.spread),
             class_targets(train, self.classes, "one_hot"),
-            around(means, test, "test", self.subset_seed),
+            around(means, test, "test", self.subset_seed, self.spread),
             class_targets(test, self.classes, "one_hot"),
         )

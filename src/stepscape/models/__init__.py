@@ -53,6 +53,11 @@ class Model(Member):
         return None
 
     @property
+    def trains_last_layer(self) -> bool:
+        """Whether outputs are linear in parameters of a last layer."""
+        return not self.returns_losses
+
+    @property
     def couples_samples(self) -> bool:
         """Whether the output of a sample depends on which others are computed with it."""
         return False

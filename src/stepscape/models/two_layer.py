@@ -70,6 +70,10 @@ class TwoLayer(Model):
         return self.width * (prod(input_shape) + outputs)
 
     @property
+    def trains_last_layer(self) -> bool:
+        return self.second_layer == "trained"
+
+    @property
     def has_lane_form(self) -> bool:
         return self.second_layer == "trained"
 
