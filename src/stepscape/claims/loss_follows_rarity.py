@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 class LossFollowsRarity(ClassClaim):
     """The mean, over sweeps, of the rank correlation of a group's final training loss with how rare its classes are.
 
-    The line is 1 where each group has a larger loss than all more frequent ones, -1 where it has a smaller one.
+    It is 1 where each group has a larger loss than all more frequent ones, -1 where it has a smaller one.
     """
 
     expected: Annotated[Literal["rises", "does not rise"], describe("what the loss does from frequent to rare")] = (
@@ -32,15 +32,17 @@ class LossFollowsRarity(ClassClaim):
 
     @property
     def statement(self) -> str:
-        how = "The rarer a class, the larger" if self.expected == "rises" else "Rare classes have no larger"
-        return f"{how} its training loss after equally many steps, each optimizer at its best learning rate."
+        rises = "The rarer a class, the larger its training loss"
+        does_not = "Rare classes have no larger a training loss than frequent ones"
+        said = rises if self.expected == "rises" else does_not
+        return f"{said} after equally many steps, each optimizer at its best learning rate."
 
     @property
     def criterion(self) -> str:
-        side = f"at least {self.least:g}" if self.expected == "rises" else f"at most {self.most:g}"
+        side = f"at {self.least:g} or above" if self.expected == "rises" else f"at {self.most:g} or below"
         return (
             f"the {self.confidence:.0%} interval of the mean Spearman correlation of loss and rarity over "
-            f"{self.groups} groups of classes with equally many samples is {side}"
+            f"{self.groups} groups of classes with equally many samples lies {side}"
         )
 
     def judge(self, ds: xr.Dataset) -> Judgement:
