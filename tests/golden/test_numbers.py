@@ -115,6 +115,7 @@ OBSERVED = {
     "hessian_diagonal": {"at": [20], "probes": 2},
     "tangent_kernel": {"at": [20], "samples": 3, "k": 2},
     "feature_kernel": {"at": [20], "samples": 3, "k": 2},
+    "first_layer": {"at": [20]},
     "layer_singular_values": {"at": [20], "k": 1},
     "layer_blocks": {"at": [20], "tol": 1e-10},
     "time_average": {"every": 10},
@@ -137,9 +138,8 @@ def numbers(case: dict[str, Any]) -> dict[str, Any]:
     observe = {name: versioned("observable", {"name": name, **fields}) for name, fields in OBSERVED.items()}
     for fields in observe.values():
         fields.pop("name")
-    has_features = case["loss"]["name"] != "mean_output"
-    if not has_features:
-        observe.pop("feature_kernel")
+    run = restore_run({**whole, "observe": observe, "engine": ENGINE_VERSION})
+    observe = {member.name: observe[member.name] for member in run.observe if member.fault(run) is None}
     run = restore_run({**whole, "observe": observe, "engine": ENGINE_VERSION})
     record = train_run(run, torch.device("cpu"))
     kept = ("train_loss", "test_loss", "gradient_norm", "hessian_eigenvalue", "preconditioned_eigenvalue")
@@ -149,7 +149,7 @@ def numbers(case: dict[str, Any]) -> dict[str, Any]:
     kept += ("oscillation_modes", "oscillation_variance")
     kept += ("distance", "noise_scale", "gauss_newton_eigenvalue")
     kept += ("tangent_kernel_eigenvalue",)
-    if has_features:
+    if "feature_kernel" in observe:
         kept += ("tangent_kernel_alignment", "feature_kernel_eigenvalue")
     kept += ("layer_singular_value", "layer_block_eigenvalue")
     if case["model"]["name"] != "linear":  # its eigenvalues repeat, and rounding chooses among their eigenvectors
@@ -157,6 +157,11 @@ def numbers(case: dict[str, Any]) -> dict[str, Any]:
         kept += ("progressive_sharpening", "stabilisation", "path_second")
         kept += ("subspace_eigenvalue", "subspace_reference_overlap", "subspace_null", "gradient_share")
     found = {name: np.asarray(record.values[name]).ravel().astype(float).tolist() for name in kept}
+    if "first_layer" in observe:
+        found["first_layer"] = [
+            *record.values["first_layer_eigenvalue"][0][:3],
+            *record.values["first_layer_alignment"][0],
+        ]
     for name in ("parameters", "hessian_diagonal"):
         row = record.values[name][0]
         found[name] = [float(row.sum()), float(np.abs(row).sum()), float(row @ np.cos(np.arange(len(row))))]
