@@ -53,7 +53,7 @@ class SpectraAtBothEnds(Figure):
         shown = lowest_seeds(ds, measured, self.columns)
         rows = [name for name in _SPECTRA if f"{name}_eigenvalue" in ds]
         with style():
-            size = (0.6 + 3.0 * max(len(shown), 1), 1.0 + 2.3 * len(rows))
+            size = (0.6 + 3.0 * max(len(shown), 1), 1.4 + 2.3 * len(rows))
             figure, axes = plt.subplots(
                 len(rows), max(len(shown), 1), figsize=size, squeeze=False, sharex="row", sharey="row"
             )
@@ -62,7 +62,7 @@ class SpectraAtBothEnds(Figure):
                     self._draw_panel(ax, ds, name, index)
                 finish(list(line), "eigenvalue" if name == rows[-1] else "", f"{_SPECTRA[name]}\nshare per decade")
             for ax, index in zip(axes[0], shown, strict=False):
-                ax.set_title(run_title(ds, index, but=_BUDGET).replace(", ", "\n", 1))
+                ax.set_title(run_title(ds, index, but=_BUDGET).replace(", ", "\n"))
             handles, labels = axes[0, 0].get_legend_handles_labels()
             if handles:
                 figure.legend(handles, labels, loc="outside lower center", ncols=3)
