@@ -94,9 +94,11 @@ def take(folder: Path, *words: str, **environment: str) -> Taken:
         stderr=subprocess.STDOUT,
     )
     assert child.stdout
-    told = child.stdout.read().decode()
+    with child.stdout as pipe:
+        told = pipe.read().decode()
     _, status, used = os.wait4(child.pid, 0)
-    if status:
+    child.returncode = os.waitstatus_to_exitcode(status)  # it is waited for: nobody else need
+    if child.returncode:
         raise RuntimeError(f"{' '.join(words)} failed:\n{told}")
     return Taken(used.ru_utime + used.ru_stime, used.ru_maxrss / 1024)
 

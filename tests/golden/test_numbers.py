@@ -121,6 +121,7 @@ OBSERVED = {
     "hessian_diagonal": {"at": [20], "probes": 2},
     "tangent_kernel": {"at": [20], "samples": 3, "k": 2},
     "feature_kernel": {"at": [20], "samples": 3, "k": 2},
+    "first_layer": {"at": [20]},
     "layer_singular_values": {"at": [20], "k": 1},
     "layer_blocks": {"at": [20], "tol": 1e-10},
     "per_class": {"at": [20]},
@@ -144,9 +145,8 @@ def numbers(case: dict[str, Any]) -> dict[str, Any]:
     observe = {name: versioned("observable", {"name": name, **fields}) for name, fields in OBSERVED.items()}
     for fields in observe.values():
         fields.pop("name")
-    has_features = case["loss"]["name"] != "mean_output"
-    if not has_features:
-        observe.pop("feature_kernel")
+    run = restore_run({**whole, "observe": observe, "engine": ENGINE_VERSION})
+    observe = {member.name: observe[member.name] for member in run.observe if member.fault(run) is None}
     run = restore_run({**whole, "observe": observe, "engine": ENGINE_VERSION})
     per_class = run.observable("per_class")
     has_rows = per_class is not None and per_class.fault(run) is None
@@ -161,7 +161,7 @@ def numbers(case: dict[str, Any]) -> dict[str, Any]:
     kept += ("oscillation_modes", "oscillation_variance")
     kept += ("distance", "noise_scale", "hessian_noise", "gauss_newton_eigenvalue")
     kept += ("tangent_kernel_eigenvalue",)
-    if has_features:
+    if "feature_kernel" in observe:
         kept += ("tangent_kernel_alignment", "feature_kernel_eigenvalue")
     if has_rows:
         kept += ("class_loss", "class_gradient_norm", "class_hessian_trace")
@@ -172,6 +172,11 @@ def numbers(case: dict[str, Any]) -> dict[str, Any]:
         kept += ("progressive_sharpening", "stabilisation", "path_second")
         kept += ("subspace_eigenvalue", "subspace_reference_overlap", "subspace_null", "gradient_share")
     found = {name: np.asarray(record.values[name]).ravel().astype(float).tolist() for name in kept}
+    if "first_layer" in observe:
+        found["first_layer"] = [
+            *record.values["first_layer_eigenvalue"][0][:3],
+            *record.values["first_layer_alignment"][0],
+        ]
     for name in ("parameters", "hessian_diagonal"):
         row = record.values[name][0]
         found[name] = [float(row.sum()), float(np.abs(row).sum()), float(row @ np.cos(np.arange(len(row))))]

@@ -11,13 +11,14 @@ import pytest
 import torch
 from torch import nn
 
-from benchmarks import collect, eigenpairs, gpu_lanes, products, run_files, trajectory
+from benchmarks import collect, eigenpairs, gpu_lanes, planning, products, run_files, trajectory
 from benchmarks.eigenpairs import REFERENCE_TOL, main, measure, residuals, solve_reference
 from benchmarks.followers import FOLLOWERS, Measurement, forward_over_reverse
 from benchmarks.problem import CLASSES, PIXELS, Problem, make_problem
 from benchmarks.solvers import PACKAGES, SOLVERS, Found
 from stepscape import registry
 from stepscape.curvature import hvp
+from stepscape.study.spec import load_study
 from tests.factories import normal
 from tests.references import dense_hessian, dense_top
 
@@ -198,3 +199,39 @@ def test_products_of_every_architecture_are_timed(
     assert [row.split()[0] for row in rows] == [each.model["name"] for each in tiny]
     assert sum("the bar is at most" in row for row in rows) == 4
     assert {each.model["name"] for each in tiny} == {"mlp", "cnn", "residual", "transformer"}
+
+
+def test_the_studies_that_are_planned_have_the_runs_that_are_said(tmp_path: Path) -> None:
+    for name, text, runs in (("few", planning.trivial(), 4), ("many", planning.large(4000), 4000)):
+        (tmp_path / f"{name}.yaml").write_text(text)
+        assert len({run.id for run in load_study(tmp_path / f"{name}.yaml").runs}) == runs
+
+
+def test_planning_takes_what_its_commands_take(tmp_path: Path) -> None:
+    """Of a study of four runs: planned, asked of Snakemake twice, and parsed as in a job, which makes nothing."""
+    folder = planning.checkout(tmp_path / "checkout", planning.trivial())
+    found = planning.measure(folder)
+    assert len(found) == 4
+    assert all(taken.cpu > 0.05 and taken.megabytes > 10 for taken in found.values()), found
+    assert not (folder / "results/runs").exists()
+    with pytest.raises(RuntimeError, match=r"stepscape plan nowhere failed:[\s\S]*nowhere"):
+        planning.take(folder, "stepscape", "plan", "nowhere")
+
+
+def test_planning_prints_every_row_and_bar(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    def measure(folder: Path) -> dict[str, planning.Taken]:
+        (folder / "results/packs").mkdir(parents=True)
+        slower = 40.0 if folder.name == "many" else 1.0
+        rows = ("plan", "the first", "another", "in a job")
+        return {row: planning.Taken(slower, 100) for row in rows}
+
+    monkeypatch.setattr(planning, "measure", measure)
+    planning.main(["--runs", "2000"])
+    printed = capsys.readouterr().out
+    assert printed.startswith("2000 runs in 0 packs\n")
+    for row in ("plan", "the first", "another", "in a job"):
+        assert re.search(rf"^{row} +1\.00 s 100 MB +40\.00 s 100 MB +40\.0$", printed, re.MULTILINE), row
+    for row in ("plan", "the first", "another"):
+        assert f"{row}: 40.00 CPU s, the bar is at most 15: NOT MET\n" in printed
+        assert f"{row}: 100.00 MB, the bar is at most 500: met\n" in printed
+    assert printed.endswith("in a job, more than for 4 runs: 39.00 CPU s, the bar is at most 0.5: NOT MET\n")

@@ -31,6 +31,7 @@ MODELS = [{"name": "mlp", "hidden": [5]}, {"name": "mlp", "hidden": [4]}, "linea
 TOP: dict[str, Any] = {"every": 2, "tol": 1e-3}
 SPECTRA: dict[str, Any] = {
     "hessian_subspace": {"every": 3, "k": 2},
+    "first_layer": {"every": 6},
     "hessian_density": {"at": [0, 4, 12], "probes": 2, "nodes": 10},
 }
 CURVES = ("loss_curves", "sharpness_over_threshold")

@@ -124,6 +124,7 @@ EVERYTHING = {
     "hessian_diagonal": {"at": [3], "probes": 2},
     "tangent_kernel": {"at": [3], "samples": 3},
     "feature_kernel": {"at": [3]},
+    "first_layer": {"at": [3], "k": 2},
     "layer_singular_values": {"at": [3]},
     "layer_blocks": {"at": [3]},
     "per_class": {"at": [3]},

@@ -14,7 +14,7 @@ from stepscape.curvature.kernels import alignment, feature_kernel, tangent_kerne
 from stepscape.curvature.leading import Leading, follow_leading
 from stepscape.curvature.noise import gradient_variance, hessian_variance
 from stepscape.curvature.products import Operator, hvp, preconditioned, summed
-from stepscape.curvature.subspaces import overlap, principal_cosines, shuffled_overlaps, sketch
+from stepscape.curvature.subspaces import overlap, principal_cosines, shuffled_overlaps, sketch, span_alignment
 from stepscape.curvature.third_order import curvature_gradient, third_derivative
 from stepscape.curvature.tracking import Tracked, track_eigenpairs
 
@@ -45,6 +45,7 @@ __all__ = [
     "shuffled_overlaps",
     "sketch",
     "solve_complementarity",
+    "span_alignment",
     "spectral_density",
     "summed",
     "tangent_kernel",

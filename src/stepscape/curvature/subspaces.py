@@ -47,6 +47,21 @@ def principal_cosines(first: Tensor, second: Tensor) -> Array:
     return cosines
 
 
+def span_alignment(vectors: Tensor, spanning: Tensor) -> Tensor:
+    """How much of each vector lies in a subspace: the length of its projection.
+
+    Args:
+        vectors: (k, d), rows of length 1.
+        spanning: (m, d), whose rows span the subspace; they need not be independent.
+
+    Returns:
+        (k,), between 0 and 1: with one row |cos| of the angle to it, with none but zeros 0.
+    """
+    _, sizes, basis = torch.linalg.svd(spanning, full_matrices=False)
+    rounding = max(spanning.shape) * torch.finfo(spanning.dtype).eps
+    return torch.linalg.vector_norm(vectors @ basis[sizes > rounding * sizes.max()].T, dim=1)
+
+
 def shuffled_overlaps(vectors: Tensor, sizes: Sequence[int], draws: int, random: np.random.Generator) -> Array:
     """Overlaps of a subspace with itself after its coordinates are permuted inside each tensor of parameters.
 

@@ -25,6 +25,16 @@ def grid_ticks(axis: Axis, values: Sequence[float], most: int = 8) -> None:
     axis.set_ticklabels([""] * (len(values) - len(labelled)), minor=True)
 
 
+def plain_ticks(axis: Axis) -> None:
+    """Labels a logarithmic axis with plain numbers, at 1, 2 and 5 in each decade where there are few decades."""
+    from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+
+    low, high = axis.get_view_interval()
+    axis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0) if high < 1000 * low else (1.0,)))
+    axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    axis.set_minor_formatter(NullFormatter())
+
+
 def _spread(values: Sequence[float], most: int) -> list[float]:
     """The smallest, and each that is a 1 / `most` of the whole range above the one before."""
     apart = log(values[-1] / values[0]) / most

@@ -60,7 +60,7 @@ def _draw_panel(panel: Panel) -> None:
     import numpy as np
 
     from stepscape.figures._style import legend_below, ordered_colors
-    from stepscape.figures._ticks import grid_ticks
+    from stepscape.figures._ticks import grid_ticks, plain_ticks
 
     ax, ds = panel.ax, panel.ds
     diverged = int((ds.status == "diverged").sum())
@@ -83,7 +83,7 @@ def _draw_panel(panel: Panel) -> None:
     _cross_diverged(ax, ds, colors)
     _draw_threshold(ax, ds)
     grid_ticks(ax.xaxis, np.unique(ds.lr.values).tolist())
-    _plain_ticks(ax)
+    plain_ticks(ax.yaxis)
     legend_below(ax, "batch size")
 
 
@@ -123,12 +123,3 @@ def _draw_threshold(ax: Axes, ds: xr.Dataset) -> None:
         last = {rate / 1.2: threshold, rate * 1.2: threshold}
     rates = sorted(last)
     ax.plot(rates, [last[rate] for rate in rates], color="black", linewidth=1, linestyle="--")
-
-
-def _plain_ticks(ax: Axes) -> None:
-    from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
-
-    low, high = ax.get_ylim()
-    ax.yaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0) if high < 1000 * low else (1.0,)))
-    ax.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
-    ax.yaxis.set_minor_formatter(NullFormatter())

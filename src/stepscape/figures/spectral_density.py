@@ -21,7 +21,6 @@ if TYPE_CHECKING:
 _POINTS = 1000
 _REACH = 6  # kernel widths beyond the nodes: e^-18 of a million eigenvalues is below one
 _TRACKED = ("hessian_eigenvalue", "hessian_bottom", "subspace_eigenvalue")
-_ROLES = ("optimizer", "model", "dataset", "loss", "schedule")
 
 
 @dataclass(frozen=True, eq=False)
@@ -60,6 +59,7 @@ class SpectralDensity(Figure):
     def draw(self, ds: xr.Dataset) -> Drawing:
         import matplotlib.pyplot as plt
 
+        from stepscape.figures._configurations import run_title
         from stepscape.figures._style import style
 
         shown, of = self._shown(ds)
@@ -67,7 +67,7 @@ class SpectralDensity(Figure):
             lines = max(len(shown), 1)
             figure, axes = plt.subplots(lines, 2, figsize=(10.5, 0.6 + 3.7 * lines), squeeze=False)
             for (left, right), index in zip(axes, shown, strict=False):
-                left.set_title(_title(ds, index))
+                left.set_title(run_title(ds, index))
                 self._draw_row(left, right, ds.isel(run=[index]))
             if not shown:
                 axes[0, 0].set_title("no spectrum was measured")
@@ -84,19 +84,11 @@ class SpectralDensity(Figure):
 
     def _shown(self, ds: xr.Dataset) -> tuple[list[int], int]:
         """The runs to draw, and the number of all configurations."""
-        import numpy as np
-
         from stepscape.analysis.grouping import configurations
+        from stepscape.figures._configurations import lowest_seeds
 
         measured = (ds.hessian_frobenius.values > 0).any(axis=1)
-        lowest: dict[tuple[object, ...], int] = {}
-        groups = configurations(ds)
-        for index in np.argsort(ds.seed.values, kind="stable").tolist():
-            if measured[index]:
-                lowest.setdefault(groups[index], index)
-        found = sorted(lowest.values())
-        spread = np.linspace(0, len(found) - 1, min(self.rows, len(found))).round().astype(int)
-        return [found[place] for place in spread], len(set(groups))
+        return lowest_seeds(ds, measured, self.rows), len(set(configurations(ds)))
 
     def _draw_row(self, left: Axes, right: Axes, run: xr.Dataset) -> None:
         import seaborn as sns
@@ -200,21 +192,6 @@ def _draw_threshold(ax: Axes, threshold: float, inside: bool) -> None:
     ax.plot([], [], label=f"threshold {threshold:.3g}{'' if inside else ', right of the axis'}", **look)
     if inside:
         ax.axvline(threshold, **look)
-
-
-def _title(ds: xr.Dataset, index: int) -> str:
-    """What tells a run from others than its seeds, and where it diverged."""
-    from stepscape.analysis.grouping import differing
-
-    fields = tuple(f"{role}_" for role in _ROLES)  # labels of members say these
-    others = [key for key in differing(ds, {"lr", "full_batch"}) if not key.startswith(fields)]
-    run = ds.isel(run=index)
-    words = [str(run[role].values) for role in _ROLES if role == "optimizer" or role in others]
-    words += [f"learning rate {lr:g}" for lr in [run.lr.item()] if lr == lr]  # some optimizers have none
-    words += [f"{key.replace('_', ' ')} {run[key].item()}" for key in others if key not in _ROLES]
-    if run.status.item() == "diverged":
-        words.append(f"diverged at step {int(run.n_steps)}")
-    return ", ".join(words)
 
 
 def _label(axes: np.ndarray) -> None:
