@@ -18,10 +18,17 @@ _DIVERGED = 1e30
 
 def decay(ds: xr.Dataset) -> np.ndarray:
     """Beta of each run's heavy ball, (run,); 0 of gradient descent without momentum."""
-    names = ds["optimizer_name" if "optimizer_name" in ds.coords else "optimizer"].values
-    if "optimizer_beta" not in ds.coords:
-        return np.zeros(len(names))
-    return np.where(names == "heavy_ball", ds.optimizer_beta.values.astype(float), 0.0)
+    beta = ds.optimizer_beta.values.astype(float) if "optimizer_beta" in ds.coords else np.zeros(ds.sizes["run"])
+    return np.where(_names(ds) == "heavy_ball", beta, 0.0)
+
+
+def _names(ds: xr.Dataset) -> np.ndarray:
+    return np.asarray(ds["optimizer_name" if "optimizer_name" in ds.coords else "optimizer"].values)
+
+
+def _descending(ds: xr.Dataset) -> xr.Dataset:
+    """Runs of the two optimizers."""
+    return ds.isel(run=np.flatnonzero(np.isin(_names(ds), ["gd", "heavy_ball"])))
 
 
 def effective_lr(ds: xr.Dataset) -> np.ndarray:
@@ -55,9 +62,11 @@ class Twins:
         Returns:
             One estimate a step; its error is that of the mean of paired differences.
         """
-        spread = self.plain.std(axis=0, ddof=1)
-        gaps = (self.heavy - self.plain) / spread
-        return [mean_over_seeds(column) for step, column in zip(self.steps, gaps.T, strict=True) if step]
+        later = self.steps > 0
+        plain, heavy = self.plain[:, later], self.heavy[:, later]
+        with np.errstate(divide="ignore", invalid="ignore"):  # all seeds may have one loss, as where all diverged
+            gaps = (heavy - plain) / plain.std(axis=0, ddof=1)
+            return [mean_over_seeds(column) for column in gaps.T]
 
 
 def twins(ds: xr.Dataset) -> list[Twins]:
@@ -69,6 +78,7 @@ def twins(ds: xr.Dataset) -> list[Twins]:
     Returns:
         The twins. Losses of runs that diverged are 1e30 from there on.
     """
+    ds = _descending(ds)
     clock = "step" if "step" in ds.train_loss.dims else "losses_step"
     losses = np.minimum(np.nan_to_num(ds.train_loss.values.astype(float), nan=_DIVERGED), _DIVERGED)
     held: dict[tuple[int, float], dict[float, dict[int, np.ndarray]]] = {}
@@ -108,6 +118,7 @@ def stability_gains(ds: xr.Dataset) -> dict[tuple[int, float], list[float] | Non
     Returns:
         (batch size, beta) to the logs; None where one of either lies beyond its grid.
     """
+    ds = _descending(ds)
     ratios, rates, betas = log_loss_ratio(ds), effective_lr(ds), decay(ds)
     grids: dict[tuple[int, float, int], dict[float, float]] = {}
     for size, beta, seed, lr, ratio in zip(ds.batch_size.values, betas, ds.seed.values, rates, ratios, strict=True):

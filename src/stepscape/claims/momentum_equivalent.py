@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Annotated
 
 from stepscape.claims import Claim, Judgement
+from stepscape.claims._scaling import mixed
 from stepscape.fields import Fraction, PositiveReal, describe
 from stepscape.registry import member
 
@@ -44,6 +45,8 @@ class MomentumEquivalent(Claim):
 
         from stepscape.analysis.momentum import tuned, twins
 
+        if reason := mixed(ds, [str(name) for name in ds.coords if str(name).startswith("optimizer")]):
+            return Judgement("not_testable", reason=reason)
         found = twins(ds)
         best = tuned(found)
         judged = [pair for pair in found if pair.lr == best[pair.batch_size]]

@@ -6,6 +6,7 @@ from math import exp, log
 from typing import TYPE_CHECKING, Annotated
 
 from stepscape.claims import Claim, Judgement, above
+from stepscape.claims._scaling import mixed
 from stepscape.fields import Fraction, PositiveReal, describe
 from stepscape.registry import member
 
@@ -44,6 +45,8 @@ class MomentumWidensStability(Claim):
         from stepscape.analysis.estimates import mean_over_seeds
         from stepscape.analysis.momentum import stability_gains
 
+        if reason := mixed(ds, [str(name) for name in ds.coords if str(name).startswith("optimizer")]):
+            return Judgement("not_testable", reason=reason)
         gains = stability_gains(ds)
         if len(gains) != 1:
             reason = f"{len(gains)} pairs of batch size and beta; it takes one, beside runs of gd; narrow `where`"

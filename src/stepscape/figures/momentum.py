@@ -58,8 +58,6 @@ class Momentum(Figure):
             finish(
                 axes[1], "effective lr x S / 2" if sharpness else "effective lr", "final loss, with / without momentum"
             )
-            for ax in axes.flat:
-                sns.despine(ax=ax)
             if not found:
                 axes[0, 0].text(0.5, 0.5, "no runs with and without momentum", ha="center")
             else:
