@@ -149,7 +149,7 @@ def test_lanes_of_every_optimizer_differ_in_their_numbers_alone(optimizer: str) 
             [(0.5, "constant"), (0.9, "cosine"), (0.7, "linear_decay"), *[(0.6 + k / 50, "constant") for k in range(9)]]
         )
     ]
-    assert scalars or optimizer == "gd", "its hyper-parameters are tried"
+    assert scalars or optimizer in ("gd", "normalised_gd", "sign_descent"), "its hyper-parameters are tried"
     alone = bool(runs[0].optimizer.sequential_because)
     assert lane_groups(runs, CPU) == ([[run] for run in runs] if alone else [runs])
     together = _train(runs)
