@@ -5,6 +5,7 @@ The room takes callables: it knows no model, no study and no optimizer.
 
 from stepscape.curvature.basis import ROUNDING_FLOOR
 from stepscape.curvature.complementarity import Complementary, solve_complementarity
+from stepscape.curvature.dense import dense_eigenvalues
 from stepscape.curvature.density import Density, counting_function, density_curve, spectral_density
 from stepscape.curvature.diagonal import estimated_diagonal
 from stepscape.curvature.eigenpairs import Eigenpairs, top_eigenpairs
@@ -30,6 +31,7 @@ __all__ = [
     "alignment",
     "counting_function",
     "curvature_gradient",
+    "dense_eigenvalues",
     "density_curve",
     "difference",
     "estimated_diagonal",
