@@ -22,7 +22,7 @@ _MOST_PARAMETERS = 4096
 class HessianSpectrum(Observable):
     """All eigenvalues of the Hessian of the full training loss, from the dense matrix, with functions of them.
 
-    For networks of few parameters: it takes a product for each, and their square in memory. Functions are the trace,
+    For networks of few parameters: it takes their square in memory. Functions are the trace,
     and with c the stability threshold: R = -(c / 4) tr log(1 - H / c), the regulariser of label noise, and the mean
     loss lambda / 4 tr H (1 - H / c)^-1 that noise keeps up around a zero of the loss. NaN at the threshold and above,
     where there is no stationary state. Of eigenvalues that all are far below it, R is tr H / 4.
@@ -53,15 +53,14 @@ class HessianSpectrum(Observable):
         )
 
     def gradients(self, run: Run) -> float:
-        return 2 + 1.5 * run.parameter_count
+        return 2 + 0.1 * run.parameter_count  # rows are computed in blocks: fifteen times faster than alone
 
     def measure(self, snapshot: Snapshot, memory: Memory) -> tuple[Mapping[str, np.ndarray | float], Memory]:
         import numpy as np
 
-        from stepscape.curvature import dense_eigenvalues
-        from stepscape.curvature.label_noise import regulariser, stationary_loss
+        from stepscape.curvature import dense_eigenvalues, regulariser, stationary_loss
 
-        values = dense_eigenvalues(snapshot.hessian, snapshot.theta)
+        values = dense_eigenvalues(snapshot.problem.dense_hessian(snapshot.theta))
         threshold = np.nan if snapshot.threshold is None else snapshot.threshold
         weight, rate = self._implicit(snapshot)
         return {

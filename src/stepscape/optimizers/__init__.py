@@ -7,7 +7,7 @@ lambda_1(P^-1 H) is below the threshold (Cohen et al., arXiv:2103.00065 and arXi
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar, Protocol
 
@@ -57,6 +57,10 @@ class LaneRandom(Protocol):
 
     def generators(self, purpose: str) -> list[np.random.Generator]:
         """One generator a lane."""
+        ...
+
+    def draws(self, purpose: str, draw: Callable[[np.random.Generator], np.ndarray], like: Tensor) -> Tensor:
+        """What `draw` takes from the generator of each lane, (lanes, ...), cast to the dtype of `like`."""
         ...
 
     def normal(self, purpose: str, like: Tensor) -> Tensor:

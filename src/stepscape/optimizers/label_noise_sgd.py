@@ -16,9 +16,7 @@ if TYPE_CHECKING:
     from stepscape.optimizers import Hyper, LaneRandom, Objective, State
 
 
-@member(
-    "label_noise_sgd", source="Blanc et al., arXiv:1904.09080; Damian, Ma & Lee, arXiv:2106.06530"
-)
+@member("label_noise_sgd", source="Blanc et al., arXiv:1904.09080; Damian, Ma & Lee, arXiv:2106.06530")
 class LabelNoiseSGD(HeavyBall):
     """v <- beta v - lr grad L_B(theta; y + std xi); theta <- theta + v, with xi drawn anew for every target and update.
 
@@ -40,11 +38,8 @@ class LabelNoiseSGD(HeavyBall):
     def update(
         self, objective: Objective, theta: Tensor, state: State, hyper: Hyper, random: LaneRandom
     ) -> tuple[Tensor, State]:
-        import numpy as np
-        import torch
-
-        draws = [self._draw(lane, objective.target_shape) for lane in random.generators("label noise")]
-        noise = torch.from_numpy(np.stack(draws)).to(theta.device, theta.dtype)
+        shape = objective.target_shape
+        noise = random.draws("label noise", lambda drawn: self._draw(drawn, shape), theta)
         shifts = hyper["std"].to(theta.dtype).unsqueeze(-1) * noise
         return super().update(objective.relabelled(shifts), theta, state, hyper, random)
 
