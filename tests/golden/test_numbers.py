@@ -61,6 +61,8 @@ CASES = {
     "adam": spec(optimizer={"name": "adam"}, lr=1e-3),
     "adamw": spec(optimizer={"name": "adamw"}, lr=1e-3),
     "heavy ball": spec(optimizer={"name": "heavy_ball"}, lr=0.01),
+    "label noise": spec(optimizer={"name": "label_noise_sgd", "beta": 0.5}, lr=0.01),
+    "label noise, gaussian": spec(optimizer={"name": "label_noise_sgd", "law": "gaussian"}),
     "ema momentum": spec(optimizer={"name": "ema_momentum"}),
     "nesterov": spec(optimizer={"name": "nesterov"}, lr=0.01),
     "scalar rmsprop": spec(optimizer={"name": "scalar_rmsprop"}, lr=1e-2),
@@ -113,6 +115,7 @@ OBSERVED = {
     "gauss_newton_top": {"at": [20], "tol": 1e-10},
     "residual_hessian": {"at": [20], "tol": 1e-10},
     "hessian_diagonal": {"at": [20], "probes": 2},
+    "hessian_spectrum": {"at": [20]},
     "tangent_kernel": {"at": [20], "samples": 3, "k": 2},
     "feature_kernel": {"at": [20], "samples": 3, "k": 2},
     "layer_singular_values": {"at": [20], "k": 1},
@@ -149,6 +152,7 @@ def numbers(case: dict[str, Any]) -> dict[str, Any]:
     kept += ("oscillation_modes", "oscillation_variance")
     kept += ("distance", "noise_scale", "gauss_newton_eigenvalue")
     kept += ("tangent_kernel_eigenvalue",)
+    kept += ("spectrum_trace", "spectrum_top", "label_noise_regulariser", "label_noise_loss", "implicit_weight")
     if has_features:
         kept += ("tangent_kernel_alignment", "feature_kernel_eigenvalue")
     kept += ("layer_singular_value", "layer_block_eigenvalue")
