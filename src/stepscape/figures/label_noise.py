@@ -23,12 +23,13 @@ if TYPE_CHECKING:
 
 @member("label_noise", source="Damian, Ma & Lee, arXiv:2106.06530")
 class LabelNoise(Figure):
-    """tr H over its start against steps and against lambda t, and the training loss against lambda R.
+    """Trace of the Hessian over its start, against steps and lambda t; the training loss against lambda R.
 
-    Lines are means over seeds, one a configuration; the darker, the larger the learning rate. In the middle, curves of
-    equal or different lambda collapse where learning rates are small. On the right each point is the mean loss of a
-    configuration between two measurements against the mean R of both: near the dashed line the loss is lambda R, which
-    the noise keeps up where all eigenvalues are far below the threshold. Runs without noise are grey, on the left only.
+    Lines are means over seeds, one a configuration; the darker, the larger the learning rate. Steps begin with the
+    first measurement behind the start. In the middle, curves of different noise, batches and learning rates collapse
+    where the learning rate is small. On the right each point is the mean loss of a configuration between two
+    measurements against the mean R of both: near the dashed line the loss is lambda R, which the noise keeps up where
+    all eigenvalues are far below the threshold. Runs without noise are grey, on the left only.
     """
 
     def needs(self, run: Run) -> tuple[tuple[str, ...], ...]:
@@ -49,11 +50,11 @@ class LabelNoise(Figure):
             figure, axes = plt.subplots(1, 3, figsize=(13, 4.8))
             for paths, (label, color, line) in zip(groups.values(), looks, strict=True):
                 ratio = np.mean([path.trace / path.trace[0] for path in paths], axis=0)
-                axes[0].plot(paths[0].steps, ratio, color=color, linestyle=line, label=label)
+                axes[0].plot(paths[0].steps[1:], ratio[1:], color=color, linestyle=line, label=label)
                 if paths[0].weight > 0:
                     axes[1].plot(paths[0].time, ratio, color=color, linestyle=line)
                     axes[2].plot(*_losses(ds, paths), "o", color=color, markersize=3)
-            axes[0].set(xscale="symlog", ylim=(0, None))
+            axes[0].set(xscale="log", ylim=(0, None))
             axes[1].set(ylim=(0, None))
             _draw_identity(axes[2])
             finish(axes, "steps", "tr H over its start, mean over seeds")
@@ -83,7 +84,7 @@ def _looks(
     from stepscape.figures._style import ordered_colors
 
     lines: list[str | tuple[int, tuple[int, ...]]] = ["-", "--", ":", "-.", (0, (1, 3)), (0, (5, 1, 1, 1, 1, 1))]
-    rates = [paths[0].time[-1] / paths[0].steps[-1] / (paths[0].weight or 1) for paths in groups.values()]
+    rates = [float(ds.lr.values[paths[0].run]) for paths in groups.values()]
     colors = ordered_colors(sorted(set(rates)))
     seen: list[float] = []
     looks = []
@@ -96,8 +97,15 @@ def _looks(
 
 
 def _label(ds: xr.Dataset, run: int) -> str:
+    """What is said of a configuration: lr, batch, and what of the optimizer varies and is not 0."""
+    import numpy as np
+
+    told = {name: ds[f"optimizer_{name}"].values for name in ("beta", "std", "law") if f"optimizer_{name}" in ds.coords}
+    fields = [f"{name} {value[run]:.3g}" for name, value in told.items() if name != "law" and value[run]]
+    laws = [str(told["law"][run])] if len(set(told.get("law", ()))) > 1 else []
     batch = "full batch" if bool(ds.full_batch.values[run]) else f"batch {int(ds.batch_size.values[run])}"
-    return f"{ds.optimizer.values[run]}, lr {float(ds.lr.values[run]):g}, {batch}"
+    noise = [*fields, *laws] if told.get("std", np.ones(run + 1))[run] else ["no noise"]
+    return ", ".join([f"lr {float(ds.lr.values[run]):g}", batch, *noise])
 
 
 def _losses(ds: xr.Dataset, paths: Sequence[NoisePath]) -> tuple[np.ndarray, np.ndarray]:
@@ -115,7 +123,12 @@ def _losses(ds: xr.Dataset, paths: Sequence[NoisePath]) -> tuple[np.ndarray, np.
 
 
 def _draw_identity(ax: Axes) -> None:
+    from matplotlib.ticker import NullFormatter
+
     if ax.has_data():
         ax.set(xscale="log", yscale="log")
         ends = [min(ax.get_xlim()[0], ax.get_ylim()[0]), max(ax.get_xlim()[1], ax.get_ylim()[1])]
+        ax.autoscale(False)
         ax.plot(ends, ends, color="black", linestyle="--", linewidth=1)
+        ax.xaxis.set_minor_formatter(NullFormatter())
+        ax.yaxis.set_minor_formatter(NullFormatter())
