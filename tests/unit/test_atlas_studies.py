@@ -41,7 +41,7 @@ def shortened(given: Any) -> Any:
     return found
 
 
-@pytest.mark.parametrize("name", ["edge_of_stability", "hessian_inertia", "single_neuron"])
+@pytest.mark.parametrize("name", ["edge_of_stability", "hessian_inertia", "single_neuron", "label_noise"])
 def test_every_claim_is_judged_and_every_figure_drawn(name: str, tmp_path: Path) -> None:
     content = shortened(yaml.safe_load((STUDIES / f"{name}.yaml").read_text()))
     (tmp_path / f"{name}.yaml").write_text(yaml.safe_dump(content, sort_keys=False))

@@ -131,7 +131,9 @@ def _assert_same_bytes(runs: list[Run]) -> None:
 
 @pytest.mark.parametrize("optimizer", names("optimizer"))
 def test_lanes_of_every_optimizer_differ_in_their_numbers_alone(optimizer: str) -> None:
-    scalars = [name for name in ("beta", "beta1", "beta2", "weight_decay", "kick") if _has_field(optimizer, name)]
+    scalars = [
+        name for name in ("beta", "beta1", "beta2", "weight_decay", "kick", "std") if _has_field(optimizer, name)
+    ]
     runs = [
         make_run(
             SMALL_DIGITS,

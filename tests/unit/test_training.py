@@ -122,6 +122,7 @@ EVERYTHING = {
     "gauss_newton_top": {"at": [3]},
     "residual_hessian": {"at": [3]},
     "hessian_diagonal": {"at": [3], "probes": 2},
+    "hessian_spectrum": {"at": [3]},
     "tangent_kernel": {"at": [3], "samples": 3},
     "feature_kernel": {"at": [3]},
     "first_layer": {"at": [3], "k": 2},

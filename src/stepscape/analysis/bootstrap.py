@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -93,6 +93,34 @@ def nested_slope(
     several = spread > 1e-9 * (points @ points) / len(points)
     low, high = _percentiles(product[several] / spread[several], confidence)
     return Interval(float(points @ values / (points @ points)), low, high)
+
+
+def resampled(
+    statistic: Callable[[np.ndarray], float],
+    count: int,
+    *,
+    confidence: float = 0.95,
+    resamples: int = 2_000,
+    seed: int = 0,
+) -> Interval:
+    """Percentile interval of any statistic of independent members, such as seeds.
+
+    Args:
+        statistic: of the members drawn, indices (count,) into them.
+        count: how many members there are.
+        confidence: the interval's level.
+        resamples: how many resamples.
+        seed: draws them.
+
+    Returns:
+        The statistic of all members, and its interval.
+
+    Source: Efron & Tibshirani 1993, chapter 13.
+    """
+    random = np.random.Generator(np.random.Philox(seed))
+    found = np.array([statistic(drawn) for drawn in random.integers(count, size=(resamples, count))])
+    low, high = _percentiles(found, confidence)
+    return Interval(statistic(np.arange(count)), low, high)
 
 
 def _resampled_sums(columns: np.ndarray, groups: Sequence[Hashable], resamples: int, seed: int) -> np.ndarray:

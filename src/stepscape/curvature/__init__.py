@@ -5,12 +5,14 @@ The room takes callables: it knows no model, no study and no optimizer.
 
 from stepscape.curvature.basis import ROUNDING_FLOOR
 from stepscape.curvature.complementarity import Complementary, solve_complementarity
+from stepscape.curvature.dense import dense_eigenvalues, dense_hessian
 from stepscape.curvature.density import Density, counting_function, density_curve, spectral_density
 from stepscape.curvature.diagonal import estimated_diagonal
 from stepscape.curvature.eigenpairs import Eigenpairs, top_eigenpairs
 from stepscape.curvature.expansion import Expansion
 from stepscape.curvature.gauss_newton import difference, gauss_newton
 from stepscape.curvature.kernels import alignment, feature_kernel, tangent_kernel
+from stepscape.curvature.label_noise import regulariser, stationary_loss
 from stepscape.curvature.leading import Leading, follow_leading
 from stepscape.curvature.noise import gradient_variance, hessian_variance
 from stepscape.curvature.products import Operator, hvp, preconditioned, summed
@@ -30,6 +32,8 @@ __all__ = [
     "alignment",
     "counting_function",
     "curvature_gradient",
+    "dense_eigenvalues",
+    "dense_hessian",
     "density_curve",
     "difference",
     "estimated_diagonal",
@@ -42,11 +46,13 @@ __all__ = [
     "overlap",
     "preconditioned",
     "principal_cosines",
+    "regulariser",
     "shuffled_overlaps",
     "sketch",
     "solve_complementarity",
     "span_alignment",
     "spectral_density",
+    "stationary_loss",
     "summed",
     "tangent_kernel",
     "third_derivative",

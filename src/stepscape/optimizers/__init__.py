@@ -7,7 +7,8 @@ lambda_1(P^-1 H) is below the threshold (Cohen et al., arXiv:2103.00065 and arXi
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar, Protocol
 
 from stepscape.registry import Member
@@ -41,6 +42,15 @@ class Objective(Protocol):
         """One lane's loss around any theta (P,): gradient, Hessian products and third derivatives."""
         ...
 
+    @property
+    def target_shape(self) -> tuple[int, ...]:
+        """The shape (B, C) of one lane's targets."""
+        ...
+
+    def relabelled(self, shifts: Tensor) -> Objective:
+        """The same loss on the same inputs, with `shifts` (lanes, B, C) added to the targets."""
+        ...
+
 
 class LaneRandom(Protocol):
     """Random numbers for one update, keyed by (seed of the lane, purpose, step)."""
@@ -49,9 +59,31 @@ class LaneRandom(Protocol):
         """One generator a lane."""
         ...
 
+    def draws(self, purpose: str, draw: Callable[[np.random.Generator], np.ndarray], like: Tensor) -> Tensor:
+        """What `draw` takes from the generator of each lane, (lanes, ...), cast to the dtype of `like`."""
+        ...
+
     def normal(self, purpose: str, like: Tensor) -> Tensor:
         """Standard normal numbers (lanes, P), drawn in float64 and cast to the dtype of `like` (lanes, P)."""
         ...
+
+
+@dataclass(frozen=True)
+class ImplicitRegularisation:
+    """What label noise adds to the loss that is followed on average: weight * R, with R of the threshold c.
+
+    R = -(c / 4) tr log(1 - H / c), which is tr H / 4 far below the threshold.
+
+    Attributes:
+        weight: lambda, of R in the loss; 0 without noise.
+        rate: length of an update in the time of gradient flow, so that updates * rate * weight is the time in which R
+            alone is descended.
+
+    Source: Damian, Ma & Lee, arXiv:2106.06530; there c is 2 / lr, or (2 + 2 beta) / lr with momentum.
+    """
+
+    weight: float
+    rate: float
 
 
 class Optimizer(Member):
@@ -120,4 +152,8 @@ class Optimizer(Member):
 
     def threshold(self, lr: float) -> float | None:
         """The largest stable lambda_1(P^-1 H) at learning rate `lr`; None where the literature gives none."""
+        return None
+
+    def implicit_regularisation(self, lr: float, batch: int) -> ImplicitRegularisation | None:
+        """How strongly noise of its own regularises at learning rate `lr` and `batch` samples; None where not known."""
         return None

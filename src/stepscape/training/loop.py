@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from typing import TYPE_CHECKING
 
@@ -35,10 +35,15 @@ class KeyedRandom:
         """One generator a lane."""
         return [generator(seed, purpose, self._step) for seed in self._seeds]
 
+    def draws(self, purpose: str, draw: Callable[[np.random.Generator], np.ndarray], like: Tensor) -> Tensor:
+        """What `draw` takes from the generator of each lane, (lanes, ...), cast to the dtype of `like`."""
+        of_seed = {seed: draw(generator(seed, purpose, self._step)) for seed in dict.fromkeys(self._seeds)}
+        rows = np.stack([of_seed[seed] for seed in self._seeds])
+        return torch.from_numpy(rows).to(like.device, like.dtype)
+
     def normal(self, purpose: str, like: Tensor) -> Tensor:
         """Standard normal numbers (lanes, P), drawn in float64 and cast to the dtype of `like`."""
-        rows = [random.standard_normal(like.shape[1]) for random in self.generators(purpose)]
-        return torch.from_numpy(np.stack(rows)).to(like.device, like.dtype)
+        return self.draws(purpose, lambda random: random.standard_normal(like.shape[1]), like)
 
 
 @dataclass(eq=False)

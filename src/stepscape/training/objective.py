@@ -73,6 +73,19 @@ class SequentialObjective:
         problem, samples = self._lanes[lane]
         return problem.expansion(theta, samples)
 
+    @property
+    def target_shape(self) -> tuple[int, ...]:
+        """The shape (B, C) of one lane's targets."""
+        return tuple(self._lanes[0][1].targets.shape)
+
+    def relabelled(self, shifts: Tensor) -> SequentialObjective:
+        """The same loss on the same inputs, with `shifts` (lanes, B, C) added to the targets."""
+        moved = [
+            Samples(samples.inputs, samples.targets + shift)
+            for (_, samples), shift in zip(self._lanes, shifts, strict=True)
+        ]
+        return SequentialObjective([problem for problem, _ in self._lanes], moved)
+
 
 class _Point:
     """One lane's loss at one point: the forward pass once, the gradient once, each only if asked for."""
@@ -172,6 +185,15 @@ class VectorisedObjective:
     def expansion(self, theta: Tensor, lane: int) -> Expansion:
         """One lane's loss around any theta (P,), computed as if it trained alone."""
         return self._problem.expansion(theta, self.samples(lane))
+
+    @property
+    def target_shape(self) -> tuple[int, ...]:
+        """The shape (B, C) of one lane's targets."""
+        return tuple(self._samples.targets.shape[1:])
+
+    def relabelled(self, shifts: Tensor) -> VectorisedObjective:
+        """The same loss on the same inputs, with `shifts` (lanes, B, C) added to the targets."""
+        return VectorisedObjective(self._problem, Samples(self._samples.inputs, self._samples.targets + shifts))
 
 
 class _LanePoint:

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from stepscape.curvature import Expansion, Operator, gauss_newton, hvp, summed
+from stepscape.curvature import Expansion, Operator, dense_hessian, gauss_newton, hvp, summed
 from stepscape.datasets import Dataset
 from stepscape.study.run import Run
 from stepscape.training.network import Network, network_of
@@ -121,6 +121,10 @@ class Problem:
     def hessian(self, theta: Tensor, samples: Samples | None = None) -> Operator:
         """Products with the Hessian of the loss on `samples` at theta (P,); by default on the whole training set."""
         return self._in_shares(lambda part, share: hvp(self._shared_loss(part, share), theta), samples or self.train)
+
+    def dense_hessian(self, theta: Tensor) -> Tensor:
+        """The Hessian (P, P) of the full training loss at theta (P,), for networks of few parameters."""
+        return dense_hessian([self._shared_loss(*part) for part in self.shares(self.train)], theta)
 
     def expansion(self, theta: Tensor, samples: Samples) -> Expansion:
         """The loss on `samples` around theta (P,), to the third order."""

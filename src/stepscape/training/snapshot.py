@@ -145,11 +145,14 @@ class Snapshot:
         return None if diagonal is None else diagonal[self.lane].clone()
 
     @property
+    def learning_rate(self) -> float | None:
+        """That of the update about to be taken; None for optimizers without one."""
+        return float(self.moment.hyper["lr"][self.lane]) if self.run.optimizer.has_lr else None
+
+    @property
     def threshold(self) -> float | None:
         """The largest stable lambda_1(P^-1 H) at the learning rate of the update about to be taken."""
-        if not self.run.optimizer.has_lr:
-            return None
-        lr = float(self.moment.hyper["lr"][self.lane])
+        lr = self.learning_rate
         return self.run.optimizer.threshold(lr) if lr else None
 
     def random(self, purpose: str) -> np.random.Generator:
