@@ -28,7 +28,7 @@ class Momentum(Figure):
 
     Lines are medians over seeds, the band is the range of those without momentum. Below: final loss with momentum over
     that without, against the effective learning rate, median over seeds; in units of 2 / S, with S the median sharpness
-    at the start, where that was measured.
+    at the start, where that was measured. The ratio is 0.001 where only runs without momentum diverge, 1 where both do.
     """
 
     def needs(self, run: Run) -> tuple[tuple[str, ...], ...]:
@@ -62,7 +62,10 @@ class Momentum(Figure):
                 axes[0, 0].text(0.5, 0.5, "no runs with and without momentum", ha="center")
             else:
                 figure.legend(*axes[0, 0].get_legend_handles_labels(), loc="outside lower center", ncols=4)
-            head(figure, ds.attrs.get("title", "Momentum"), "equal effective learning rates lr / (1 - beta)")
+            told = (
+                "equal effective learning rates lr / (1 - beta); ratios: 0.001 where only runs without momentum diverge"
+            )
+            head(figure, ds.attrs.get("title", "Momentum"), f"{told}, 1 where both do")
         return figure
 
 
