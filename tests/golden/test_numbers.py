@@ -127,6 +127,7 @@ OBSERVED = {
     "first_layer": {"at": [20]},
     "layer_singular_values": {"at": [20], "k": 1},
     "layer_blocks": {"at": [20], "tol": 1e-10},
+    "layer_diagonals": {"at": [20], "entries": 3},
     "per_class": {"at": [20]},
     "time_average": {"every": 10},
     "self_stabilisation": {"at": [20], "tol": 1e-10},
@@ -167,7 +168,7 @@ def numbers(case: dict[str, Any]) -> dict[str, Any]:
         kept += ("tangent_kernel_alignment", "feature_kernel_eigenvalue")
     if "per_class" in observe:
         kept += ("class_loss", "class_gradient_norm", "class_hessian_trace")
-    kept += ("layer_singular_value", "layer_block_eigenvalue")
+    kept += ("layer_singular_value", "layer_block_eigenvalue", "layer_diagonal_largest", "layer_diagonal_median")
     if case["model"]["name"] != "linear":  # its eigenvalues repeat, and rounding chooses among their eigenvectors
         kept += ("residual_hessian_eigenvalue",)  # of a linear one, it is rounding
         kept += ("hessian_noise_top", "hessian_noise_along")

@@ -128,6 +128,7 @@ EVERYTHING = {
     "first_layer": {"at": [3], "k": 2},
     "layer_singular_values": {"at": [3]},
     "layer_blocks": {"at": [3]},
+    "layer_diagonals": {"at": [3], "entries": 2},
     "per_class": {"at": [3]},
     "time_average": {"every": 3},
     "self_stabilisation": {"at": [3]},
