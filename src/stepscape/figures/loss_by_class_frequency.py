@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Annotated
 
-from stepscape.errors import StepscapeError
 from stepscape.fields import Several, describe
 from stepscape.figures import Figure
 from stepscape.registry import member
@@ -18,6 +17,7 @@ if TYPE_CHECKING:
     from stepscape.study.run import Run
 
 _COLUMNS = 3
+_LABELS = "group of classes, frequent to rare", "final training loss"
 
 
 @member("loss_by_class_frequency", source="arXiv:2402.19449")
@@ -37,11 +37,11 @@ class LossByClassFrequency(Figure):
         import matplotlib.pyplot as plt
 
         from stepscape.analysis.class_groups import best_runs
-        from stepscape.figures._style import finish, head, style
+        from stepscape.figures._style import blank, finish, head, style
 
         best = best_runs(ds)
         if not best:
-            raise StepscapeError("loss_by_class_frequency: all runs diverged; lower the learning rates")
+            return blank(ds, "all runs diverged", *_LABELS)
         kinds = list(dict.fromkeys(each.others for each in best))
         colors = _colors(ds)
         columns = 2 if len(kinds) == 4 else min(len(kinds), _COLUMNS)
@@ -57,7 +57,7 @@ class LossByClassFrequency(Figure):
                 _draw_panel(ax, ds, here, self.groups, colors)
                 ax.set(yscale="log", title=_title(ds, here[0]))
             _add_legend(figure, drawn)
-            finish(drawn, "group of classes, frequent to rare", "final training loss")
+            finish(drawn, *_LABELS)
             explanation = (
                 f"{self.groups} groups of nearly as many samples; best learning rate; mean and range over seeds"
             )
