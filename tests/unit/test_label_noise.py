@@ -331,3 +331,10 @@ def test_the_figure_puts_curves_of_all_rates_on_one() -> None:
     np.testing.assert_allclose(points[:, 1], points[:, 0], rtol=0.5)
     (ax,) = LabelNoise().draw(study([{}]).drop_vars("spectrum_trace")).axes
     assert [text.get_text() for text in ax.texts] == ["no run has a known weight of R"]
+
+
+def test_claims_refuse_other_losses_than_the_squared_error() -> None:
+    runs = [make_run(SMALL_DIGITS, optimizer=noisy(std=0.1), lr=0.01, loss=loss) for loss in ("mse", "cross_entropy")]
+    claim: Any = make("claim", "label_noise_loss", "claim")
+    assert [bool(claim.fault(run)) for run in runs] == [False, True]
+    assert "cross_entropy" in claim.fault(runs[1])

@@ -16,7 +16,6 @@ if TYPE_CHECKING:
 
     from stepscape.study.run import Run
 
-_COLUMNS = 3
 _LABELS = "trace of the class's Hessian block", "norm of its gradient"
 _COLORS = "viridis_r"
 
@@ -33,12 +32,12 @@ class GradientCurvature(Figure):
         return (("losses",), ("per_class",))
 
     def draw(self, ds: xr.Dataset) -> Drawing:
-        import matplotlib.pyplot as plt
         import numpy as np
         from matplotlib.cm import ScalarMappable
         from matplotlib.colors import LogNorm
 
         from stepscape.analysis.class_groups import at_end, best_runs
+        from stepscape.figures._panels import panel_grid
         from stepscape.figures._style import blank, finish, head, style
 
         best = best_runs(ds)
@@ -49,13 +48,8 @@ class GradientCurvature(Figure):
         norms, traces, shares = (at_end(ds, name) for name in names)
         norms = np.where(shares > 0, norms, np.nan)
         norm = LogNorm(shares[shares > 0].min(), max(shares[shares > 0].max(), 1.001 * shares[shares > 0].min()))
-        columns = min(len(settings), _COLUMNS)
-        lines = -(-len(settings) // columns)
         with style():
-            figure, axes = plt.subplots(lines, columns, figsize=(3.6 * columns, 3.3 * lines + 0.6), squeeze=False)
-            for unused in axes.flat[len(settings) :]:
-                unused.remove()
-            drawn = list(axes.flat[: len(settings)])
+            figure, drawn = panel_grid(len(settings), width=3.6, height=3.3, margin=0.6)
             for ax, kind in zip(drawn, settings, strict=True):
                 runs = [each.run for each in best if each.settings == kind]
                 _draw_panel(ax, [(traces[run], norms[run], shares[run]) for run in runs], norm)
