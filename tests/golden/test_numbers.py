@@ -163,7 +163,9 @@ def numbers(case: dict[str, Any]) -> dict[str, Any]:
     kept += ("distance", "noise_scale", "hessian_noise", "gauss_newton_eigenvalue")
     kept += ("tangent_kernel_eigenvalue",)
     if "hessian_spectrum" in observe:
-        kept += ("spectrum_trace", "spectrum_top", "label_noise_regulariser", "label_noise_loss", "implicit_weight")
+        kept += ("spectrum_trace", "spectrum_top")
+        if case["optimizer"]["name"] == "label_noise_sgd":  # others may have no threshold, and no known weight
+            kept += ("label_noise_regulariser", "label_noise_loss", "implicit_weight")
     if "feature_kernel" in observe:
         kept += ("tangent_kernel_alignment", "feature_kernel_eigenvalue")
     if "per_class" in observe:

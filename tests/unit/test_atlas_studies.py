@@ -37,7 +37,9 @@ def shortened(given: Any) -> Any:
     if "every" in found:
         found["every"] = 4 if found["every"] > 4 else found["every"]
     if "at" in found:
-        found["at"] = [step for step in found["at"] if step <= STEPS]
+        found["at"] = sorted({min(step, STEPS) for step in found["at"]})
+    if isinstance(found.get("step"), int):  # at which a run starts from another
+        found["step"] = min(found["step"], STEPS)
     return found
 
 

@@ -268,5 +268,5 @@ def test_gradients_are_drawn_against_curvature_a_panel_an_optimizer() -> None:
 
 @pytest.mark.parametrize("figure", [LossByClassFrequency(), GradientCurvature()])
 def test_nothing_is_drawn_of_runs_that_diverged(figure: Any) -> None:
-    with pytest.raises(Exception, match="all runs diverged"):
-        figure.draw(dataset(SIGN, status="diverged"))
+    (ax,) = figure.draw(dataset(SIGN, status="diverged")).axes
+    assert [text.get_text() for text in ax.texts] == ["all runs diverged"]

@@ -23,7 +23,7 @@ from stepscape.figures._saving import rendered
 from stepscape.figures._style import ordered_colors
 from stepscape.registry import make, names
 from stepscape.study.paths import Paths
-from tests.factories import SMALL_DIGITS, collected, make_run, make_study
+from tests.factories import LEAST_SQUARES, SMALL_DIGITS, collected, make_run, make_study
 
 mpl.use("Agg")
 
@@ -32,6 +32,8 @@ TOP: dict[str, Any] = {"every": 2, "tol": 1e-3}
 SPECTRA: dict[str, Any] = {
     "hessian_subspace": {"every": 3, "k": 2},
     "first_layer": {"every": 6},
+    "hessian_spectrum": {"every": 3},
+    "per_class": {"at": [0, 12]},
     "hessian_density": {"at": [0, 4, 12], "probes": 2, "nodes": 10},
 }
 CURVES = ("loss_curves", "sharpness_over_threshold")
@@ -219,8 +221,10 @@ def test_what_a_figure_needs_is_enough(name: str, tmp_path: Path) -> None:
         run = make_run(optimizer=optimizer, lr=0.01)
         least = {"hessian_subspace": {"k": 2}}  # of four parameters
         chosen = {group[-1]: {"every": 1, **least.get(group[-1], {})} for group in figure(name).needs(run)}
+        base = SMALL_DIGITS if "per_class" in chosen else LEAST_SQUARES  # which has no classes
+        defaults = {key: value for key, value in base.items() if key != "lr"}
         grid = [{"optimizer": optimizer, "lr": 0.01}]
-        study = make_study(tmp_path, f"needs_{optimizer}", grid=grid, observe=chosen)
+        study = make_study(tmp_path, f"needs_{optimizer}", defaults=defaults, grid=grid, observe=chosen)
         assert figure(name).draw(collected(study, Paths(tmp_path / "results"))).axes
 
 

@@ -15,7 +15,6 @@ from stepscape.analysis.estimates import mean_over_seeds
 from stepscape.analysis.label_noise import noise_paths
 from stepscape.claims import Claim
 from stepscape.curvature import dense_eigenvalues, dense_hessian, regulariser, stationary_loss
-from stepscape.errors import StepscapeError
 from stepscape.figures.label_noise import LabelNoise
 from stepscape.registry import make
 from stepscape.training.batches import Batches
@@ -330,5 +329,12 @@ def test_the_figure_puts_curves_of_all_rates_on_one() -> None:
     np.testing.assert_allclose(np.interp(slow[:, 0], *fast.T), slow[:, 1], atol=0.05)
     points = np.concatenate([line.get_xydata() for line in loss.lines[:2]])
     np.testing.assert_allclose(points[:, 1], points[:, 0], rtol=0.5)
-    with pytest.raises(StepscapeError, match="narrow `where`"):
-        LabelNoise().draw(study([{}]).drop_vars("spectrum_trace"))
+    (ax,) = LabelNoise().draw(study([{}]).drop_vars("spectrum_trace")).axes
+    assert [text.get_text() for text in ax.texts] == ["no run has a known weight of R"]
+
+
+def test_claims_refuse_other_losses_than_the_squared_error() -> None:
+    runs = [make_run(SMALL_DIGITS, optimizer=noisy(std=0.1), lr=0.01, loss=loss) for loss in ("mse", "cross_entropy")]
+    claim: Any = make("claim", "label_noise_loss", "claim")
+    assert [bool(claim.fault(run)) for run in runs] == [False, True]
+    assert "cross_entropy" in claim.fault(runs[1])

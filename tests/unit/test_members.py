@@ -517,7 +517,9 @@ def test_a_run_that_diverges_is_observed_to_its_end(name: str, base: dict[str, A
     assert record.steps[name][-1] == record.updates > 0
     finite = {key: np.isfinite(values[-1]).all() for key, values in record.values.items()}
     counts = {key for key in finite if key.endswith(("_products", "_threshold", "_accuracy", "class_share"))}
+    units, inputs = next(iter(run.model.parameter_shapes(run.dataset.input_shape, run.dataset.outputs).values()))
     constant = {"mean_step_size": run.lr, "mean_squared_preconditioner": 1.0}  # of gd, which keeps no mean of squares
+    constant["first_layer_ratio"] = inputs / units
     held = {key: constant.get(key, 0.0) for key in finite if key in constant or key.startswith("oscillation_")}
     assert {key: record.values[key][-1] for key in held} == held
     counts |= held.keys()

@@ -19,13 +19,13 @@ def configurations(ds: xr.Dataset, but: Collection[str] = ()) -> list[tuple[obje
     Returns:
         One tuple a run.
     """
-    columns = [_column(ds, name) for name in _settings(ds, but)]
+    columns = [column(ds, name) for name in _settings(ds, but)]
     return list(zip(*columns, strict=True)) if columns else [()] * ds.sizes["run"]
 
 
 def differing(ds: xr.Dataset, but: Collection[str]) -> list[str]:
     """The settings in which runs differ, those in `but` left out."""
-    return [name for name in _settings(ds, but) if len(set(_column(ds, name))) > 1]
+    return [name for name in _settings(ds, but) if len(set(column(ds, name))) > 1]
 
 
 def _settings(ds: xr.Dataset, but: Collection[str]) -> list[str]:
@@ -33,5 +33,6 @@ def _settings(ds: xr.Dataset, but: Collection[str]) -> list[str]:
     return sorted(str(name) for name, value in ds.coords.items() if value.dims == ("run",) and name not in left_out)
 
 
-def _column(ds: xr.Dataset, name: str) -> list[object]:
+def column(ds: xr.Dataset, name: str) -> list[object]:
+    """A coordinate, one entry a run, with NaN, of which no two are alike, as an empty text."""
     return ["" if value != value else value for value in ds[name].values.tolist()]

@@ -29,7 +29,9 @@ class LabelNoiseClaim(Claim):
         return (("hessian_spectrum",),)
 
     def fault(self, run: Run) -> str:
-        """An optimizer of which nobody knows how strongly its noise regularises."""
+        """An optimizer or a loss of which nobody knows how strongly noise on labels regularises."""
+        if run.loss.name != "mse":
+            return f"a run under {run.loss.name}: what noise on labels does is known of squared error"
         if run.lr is None or run.optimizer.implicit_regularisation(run.lr, run.batch) is None:
             return f"a run of {run.optimizer.name}, whose implicit regularisation is not known"
         return ""

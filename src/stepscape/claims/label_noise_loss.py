@@ -15,10 +15,7 @@ if TYPE_CHECKING:
     from stepscape.study.run import Run
 
 
-@member(
-    "label_noise_loss",
-    source="arXiv:2106.06530; stationary covariance of an autoregression, Mandt et al., arXiv:1704.04289",
-)
+@member("label_noise_loss", source="Damian, Ma & Lee, arXiv:2106.06530; Mandt et al., arXiv:1704.04289")
 class LabelNoiseLoss(LabelNoiseClaim):
     """The mean over runs of the training loss in the second half over lambda / 4 tr H (1 - H / c)^-1.
 

@@ -42,8 +42,8 @@ def dense_hessian(terms: Sequence[Callable[[Tensor], Tensor]], theta: Tensor) ->
 
 def dense_eigenvalues(matrix: Tensor) -> Array:
     """All eigenvalues (P,) of a symmetric matrix (P, P), float64, descending; NaN where it is not finite."""
-    values = matrix.double().cpu().numpy()
-    if not np.isfinite(values).all():
-        return np.full(len(values), np.nan)
-    found: Array = np.linalg.eigvalsh(values)[::-1].copy()
+    if not matrix.isfinite().all():
+        return np.full(len(matrix), np.nan)
+    # Not by numpy: its threads are not pinned, and the last bits would depend on their number.
+    found: Array = torch.linalg.eigvalsh(matrix.double().cpu()).flip(0).numpy()
     return found

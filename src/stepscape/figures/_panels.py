@@ -54,25 +54,46 @@ def panels(
     Returns:
         The figure and its panels, in the order of the dataset.
     """
-    import matplotlib.pyplot as plt
+    from stepscape.analysis.grouping import column
 
-    varying = [key for key in _keys(ds) if key not in within and len(set(_column(ds, key))) > 1]
+    varying = [key for key in _keys(ds) if key not in within and len(set(column(ds, key))) > 1]
     keys = varying or ["optimizer"]
-    rows = list(zip(*(_column(ds, key) for key in keys), strict=True))
+    rows = list(zip(*(column(ds, key) for key in keys), strict=True))
     groups = list(dict.fromkeys(rows))
-    columns = 2 if len(groups) == 4 else min(len(groups), _COLUMNS)
-    lines = -(-len(groups) // columns)
     sharex = not within and "budget" not in keys  # else the shortest panel would cut the others off
-    figure, axes = plt.subplots(
-        lines, columns, figsize=(columns * width, lines * height), sharex=sharex, sharey=sharey, squeeze=False
-    )
-    for unused in axes.flat[len(groups) :]:
-        unused.remove()
+    figure, axes = panel_grid(len(groups), width=width, height=height, sharex=sharex, sharey=sharey)
     made = [
         Panel(_title(keys, group), ds.isel(run=[i for i, row in enumerate(rows) if row == group]), ax)
-        for group, ax in zip(groups, axes.flat, strict=False)
+        for group, ax in zip(groups, axes, strict=True)
     ]
     return figure, made
+
+
+def panel_grid(
+    count: int, *, width: float, height: float, margin: float = 0, sharex: bool = False, sharey: bool = False
+) -> tuple[Drawing, list[Axes]]:
+    """So many panels in lines of at most three, four of them in two lines.
+
+    Args:
+        count: how many.
+        width: of one, in inches.
+        height: of one, in inches.
+        margin: of the figure, below its lines, in inches.
+        sharex: whether all have one horizontal axis.
+        sharey: whether all have one vertical axis.
+
+    Returns:
+        The figure and its panels.
+    """
+    import matplotlib.pyplot as plt
+
+    columns = 2 if count == 4 else min(count, _COLUMNS)
+    lines = -(-count // columns)
+    size = (columns * width, lines * height + margin)
+    figure, axes = plt.subplots(lines, columns, figsize=size, sharex=sharex, sharey=sharey, squeeze=False)
+    for unused in axes.flat[count:]:
+        unused.remove()
+    return figure, list(axes.flat[:count])
 
 
 def _keys(ds: xr.Dataset) -> list[str]:
@@ -80,11 +101,6 @@ def _keys(ds: xr.Dataset) -> list[str]:
     on_run = (str(name) for name, value in ds.coords.items() if value.dims == ("run",))
     said = tuple(f"{label}_" for label in _LABELS)
     return [*_LABELS, *(name for name in on_run if not name.startswith(said) and name not in (*_WITHIN, *_LABELS))]
-
-
-def _column(ds: xr.Dataset, key: str) -> list[object]:
-    """A coordinate, with NaN, of which no two are alike, as an empty text."""
-    return ["" if value != value else value for value in ds[key].values.tolist()]
 
 
 def _title(keys: list[str], values: tuple[object, ...]) -> str:

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    import xarray as xr
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure as Drawing
 
@@ -81,3 +82,16 @@ def finish(axes: Sequence[Axes], xlabel: str, ylabel: str) -> None:
         if not ax.get_subplotspec().is_first_col():  # type: ignore[union-attr]
             ax.set_ylabel("")
         sns.despine(ax=ax)
+
+
+def blank(ds: xr.Dataset, reason: str, xlabel: str, ylabel: str) -> Drawing:
+    """An empty figure that says why it is empty: a study whose runs all diverge still gets all its figures."""
+    import matplotlib.pyplot as plt
+
+    with style():
+        figure, ax = plt.subplots(figsize=(6, 4))
+        ax.text(0.5, 0.5, reason, ha="center", va="center", transform=ax.transAxes)
+        ax.set(xticks=[], yticks=[])
+        finish([ax], xlabel, ylabel)
+        head(figure, ds.attrs.get("title", ""), "nothing to draw")
+    return figure

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from stepscape.errors import StepscapeError
 from stepscape.figures import Figure
 from stepscape.registry import member
 
@@ -17,7 +16,7 @@ if TYPE_CHECKING:
 
     from stepscape.study.run import Run
 
-_COLUMNS = 3
+_LABELS = "trace of the class's Hessian block", "norm of its gradient"
 _COLORS = "viridis_r"
 
 
@@ -33,36 +32,31 @@ class GradientCurvature(Figure):
         return (("losses",), ("per_class",))
 
     def draw(self, ds: xr.Dataset) -> Drawing:
-        import matplotlib.pyplot as plt
         import numpy as np
         from matplotlib.cm import ScalarMappable
         from matplotlib.colors import LogNorm
 
         from stepscape.analysis.class_groups import at_end, best_runs
-        from stepscape.figures._style import finish, head, style
+        from stepscape.figures._panels import panel_grid
+        from stepscape.figures._style import blank, finish, head, style
 
         best = best_runs(ds)
         if not best:
-            raise StepscapeError("gradient_curvature: all runs diverged; lower the learning rates")
+            return blank(ds, "all runs diverged", *_LABELS)
         settings = list(dict.fromkeys(each.settings for each in best))
         names = ("class_gradient_norm", "class_hessian_trace", "class_share")
         norms, traces, shares = (at_end(ds, name) for name in names)
         norms = np.where(shares > 0, norms, np.nan)
         norm = LogNorm(shares[shares > 0].min(), max(shares[shares > 0].max(), 1.001 * shares[shares > 0].min()))
-        columns = min(len(settings), _COLUMNS)
-        lines = -(-len(settings) // columns)
         with style():
-            figure, axes = plt.subplots(lines, columns, figsize=(3.6 * columns, 3.3 * lines + 0.6), squeeze=False)
-            for unused in axes.flat[len(settings) :]:
-                unused.remove()
-            drawn = list(axes.flat[: len(settings)])
+            figure, drawn = panel_grid(len(settings), width=3.6, height=3.3, margin=0.6)
             for ax, kind in zip(drawn, settings, strict=True):
                 runs = [each.run for each in best if each.settings == kind]
                 _draw_panel(ax, [(traces[run], norms[run], shares[run]) for run in runs], norm)
                 ax.set_title(_title(ds, runs[0]))
             bar = figure.colorbar(ScalarMappable(norm, _COLORS), ax=drawn)
             bar.set_label("share of samples")
-            finish(drawn, "trace of the class's Hessian block", "norm of its gradient")
+            finish(drawn, *_LABELS)
             head(figure, ds.attrs.get("title", "Gradient and curvature"), "a point a class, after training; r: of logs")
         return figure
 
@@ -75,8 +69,9 @@ def _draw_panel(ax: Axes, runs: list[tuple[np.ndarray, ...]], norm: LogNorm) -> 
     traces, norms, shares = runs[0]
     ax.scatter(traces, norms, c=shares, norm=norm, cmap=_COLORS, s=14, edgecolor="0.3", linewidth=0.3)
     ax.set(xscale="log", yscale="log")
-    found = np.nanmean([log_correlation(x, y) for x, y, _ in runs])
-    ax.text(0.05, 0.95, f"r = {found:.2f}", transform=ax.transAxes, va="top")
+    found = [r for r in (log_correlation(x, y) for x, y, _ in runs) if np.isfinite(r)]  # none where traces are equal
+    if found:
+        ax.text(0.05, 0.95, f"r = {np.mean(found):.2f}", transform=ax.transAxes, va="top")
 
 
 def _title(ds: xr.Dataset, run: int) -> str:

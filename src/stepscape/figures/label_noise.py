@@ -5,7 +5,6 @@ from __future__ import annotations
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
-from stepscape.errors import StepscapeError
 from stepscape.figures import Figure
 from stepscape.registry import member
 
@@ -40,11 +39,11 @@ class LabelNoise(Figure):
         import numpy as np
 
         from stepscape.analysis.label_noise import noise_paths
-        from stepscape.figures._style import finish, head, style
+        from stepscape.figures._style import blank, finish, head, style
 
         groups = _groups(noise_paths(ds))
         if not groups:
-            raise StepscapeError("label_noise: no run measured its spectrum with a known weight of R; narrow `where`")
+            return blank(ds, "no run has a known weight of R", "steps", "tr H over its start")
         looks = _looks(ds, groups)
         with style():
             figure, axes = plt.subplots(1, 3, figsize=(13, 4.8))

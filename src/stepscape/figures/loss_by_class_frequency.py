@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Annotated
 
-from stepscape.errors import StepscapeError
 from stepscape.fields import Several, describe
 from stepscape.figures import Figure
 from stepscape.registry import member
@@ -17,7 +16,7 @@ if TYPE_CHECKING:
     from stepscape.analysis.class_groups import Best
     from stepscape.study.run import Run
 
-_COLUMNS = 3
+_LABELS = "group of classes, frequent to rare", "final training loss"
 
 
 @member("loss_by_class_frequency", source="arXiv:2402.19449")
@@ -34,30 +33,24 @@ class LossByClassFrequency(Figure):
         return (("losses",), ("per_class",))
 
     def draw(self, ds: xr.Dataset) -> Drawing:
-        import matplotlib.pyplot as plt
-
         from stepscape.analysis.class_groups import best_runs
-        from stepscape.figures._style import finish, head, style
+        from stepscape.figures._panels import panel_grid
+        from stepscape.figures._style import blank, finish, head, style
 
         best = best_runs(ds)
         if not best:
-            raise StepscapeError("loss_by_class_frequency: all runs diverged; lower the learning rates")
+            return blank(ds, "all runs diverged", *_LABELS)
         kinds = list(dict.fromkeys(each.others for each in best))
         colors = _colors(ds)
-        columns = 2 if len(kinds) == 4 else min(len(kinds), _COLUMNS)
-        lines = -(-len(kinds) // columns)
+        width = 4.2 if len(kinds) > 1 else 6.0  # room for the words above
         with style():
-            size = (max(4.2 * columns, 6.0), 3.4 * lines + 1.0)
-            figure, axes = plt.subplots(lines, columns, figsize=size, sharey=True, squeeze=False)
-            for unused in axes.flat[len(kinds) :]:
-                unused.remove()
-            drawn = list(axes.flat[: len(kinds)])
+            figure, drawn = panel_grid(len(kinds), width=width, height=3.4, margin=1.0, sharey=True)
             for ax, kind in zip(drawn, kinds, strict=True):
                 here = [each for each in best if each.others == kind]
                 _draw_panel(ax, ds, here, self.groups, colors)
                 ax.set(yscale="log", title=_title(ds, here[0]))
             _add_legend(figure, drawn)
-            finish(drawn, "group of classes, frequent to rare", "final training loss")
+            finish(drawn, *_LABELS)
             explanation = (
                 f"{self.groups} groups of nearly as many samples; best learning rate; mean and range over seeds"
             )
