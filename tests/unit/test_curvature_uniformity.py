@@ -73,11 +73,20 @@ def test_entries_are_those_of_the_dense_hessian(model: Any) -> None:
         assert record.values["layer_diagonal_median"][0][number] == pytest.approx(np.median(expected), rel=1e-9)
 
 
-def test_entries_of_a_matrix() -> None:
-    matrix = normal(7, 7)
-    matrix = matrix + matrix.T
-    found = diagonal_entries(lambda vector: matrix @ vector, normal(7), [5, 0, 6])
-    np.testing.assert_array_equal(found, matrix.diagonal().numpy()[[5, 0, 6]])
+@pytest.mark.parametrize("rows", [1, 2, 5])
+def test_entries_of_a_sum_of_functions(rows: int) -> None:
+    theta, places = normal(7), np.array([5, 0, 6])
+    terms = [lambda at: at.pow(3).sum(), lambda at: at.sum(), lambda at: at[0] * at[5] + at[0] ** 2]
+    found = diagonal_entries(terms, theta, places, rows=rows)
+    np.testing.assert_allclose(found, 6 * theta.numpy()[places] + [0, 2, 0], rtol=1e-14)
+
+
+def test_data_in_chunks_have_the_same_entries(monkeypatch: pytest.MonkeyPatch) -> None:
+    run = make_run(SMALL_DIGITS, dtype="float64", lr=0.05)
+    problem, places = Problem(run, torch.device("cpu")), np.arange(40)
+    whole = problem.hessian_entries(problem.initial(), places)
+    monkeypatch.setattr("stepscape.training.problem.chunk_size", lambda *_: 7)
+    np.testing.assert_allclose(problem.hessian_entries(problem.initial(), places), whole, rtol=1e-12, atol=1e-15)
 
 
 def test_the_same_weights_at_all_times_for_all_optimizers_and_others_for_another_seed() -> None:
@@ -165,4 +174,4 @@ def test_the_figure_says_that_losses_never_meet() -> None:
     ds = runs(times(2.0))
     ds["layer_diagonal_loss"] = ds.layer_diagonal_loss * xr.where(ds.optimizer == "adam", 1.0, 1000.0)
     _, right = CurvatureUniformity().draw(ds).axes
-    assert [text.get_text() for text in right.texts] == ["their losses never meet"]
+    assert [text.get_text() for text in right.texts] == ["no equal losses"]

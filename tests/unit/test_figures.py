@@ -34,6 +34,7 @@ SPECTRA: dict[str, Any] = {
     "first_layer": {"every": 6},
     "hessian_spectrum": {"every": 3},
     "per_class": {"at": [0, 12]},
+    "layer_diagonals": {"at": [0, 4, 12], "entries": 4},
     "hessian_density": {"at": [0, 4, 12], "probes": 2, "nodes": 10},
 }
 CURVES = ("loss_curves", "sharpness_over_threshold")

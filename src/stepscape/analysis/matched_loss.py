@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 import xarray as xr
 
-from stepscape.analysis.class_groups import Best, pairs
+from stepscape.analysis.class_groups import RESOLUTION, Best, pairs
 
 LEVELS = 8
 """Losses at which two runs are compared."""
@@ -50,8 +50,14 @@ class Matched:
 
     @property
     def middle(self) -> float:
-        """The median over levels and layers."""
-        return float(np.nanmedian(self.ratios))
+        """The median over levels and layers; NaN where no layer has an R_med in both runs."""
+        known = self.ratios[np.isfinite(self.ratios)]
+        return float(np.median(known)) if known.size else float("nan")
+
+    @property
+    def of_layers(self) -> np.ndarray:
+        """The median over levels, (layers,); NaN for a layer without an R_med in one of the runs."""
+        return np.asarray(np.median(self.ratios, axis=0))
 
 
 def descent(ds: xr.Dataset, run: int) -> Descent:
@@ -62,17 +68,18 @@ def descent(ds: xr.Dataset, run: int) -> Descent:
         run: an index.
 
     Returns:
-        Measurements with a loss above 0 that is lower than all before, of the layers that the run has.
+        Measurements with a loss that is lower than all before and not below `RESOLUTION`, of the layers that the run
+        has.
     """
     losses = ds.layer_diagonal_loss.values[run].astype(float)
     largest, median = (ds[f"layer_diagonal_{name}"].values[run].astype(float) for name in ("largest", "median"))
-    measured = np.isfinite(losses) & (losses > 0)
+    measured = np.isfinite(losses) & (losses >= RESOLUTION)
     losses, largest, median = losses[measured], largest[measured], median[measured]
     before = np.concatenate(([np.inf], np.minimum.accumulate(losses)[:-1])) if losses.size else losses
     lower = losses < before
     with np.errstate(divide="ignore", invalid="ignore"):
         ratios = np.where(median > 0, largest / median, np.nan)[lower]
-    return Descent(losses[lower], ratios[:, np.isfinite(ratios).any(axis=0)])
+    return Descent(losses[lower], ratios[:, np.isfinite(largest).any(axis=0)])
 
 
 def matched(ds: xr.Dataset, first: str, second: str) -> list[Matched]:
@@ -92,7 +99,7 @@ def matched(ds: xr.Dataset, first: str, second: str) -> list[Matched]:
     found = []
     for ours, theirs in pairs(ds, first, second):
         one, other = descent(ds, ours.run), descent(ds, theirs.run)
-        if min(len(one.losses), len(other.losses)) < 2 or one.ratios.shape[1] != other.ratios.shape[1]:
+        if min(len(one.losses), len(other.losses)) < 2:
             continue
         high = min(one.losses[0], other.losses[0])
         low = max(one.losses[-1], other.losses[-1])

@@ -19,9 +19,9 @@ if TYPE_CHECKING:
 class MoreUniformCurvature(Claim):
     """R_med, the largest over the median absolute diagonal entry of the Hessian in a layer, of two optimizers.
 
-    Each at its learning rate of least final training loss. They are compared where their losses are equal, at eight
-    losses over the lower half, in the logarithm, of what both pass; a seed's number is the median over losses and
-    layers. Their geometric mean is judged. `alike`, the negative control, asks for a mean near 1.
+    Each at its learning rate of least final training loss. They are compared where their training losses are equal, at
+    eight losses over the lower half, in the logarithm, of what both pass; a seed's number is the median over losses
+    and layers. Their geometric mean is judged. `alike`, the negative control, asks for a mean near 1.
     """
 
     expected: Annotated[Literal["more uniform", "alike"], describe("what is said of the two")] = "more uniform"
@@ -53,10 +53,13 @@ class MoreUniformCurvature(Claim):
 
     @property
     def criterion(self) -> str:
-        ratio = f"mean ratio of R_med, {self.than} over {self.optimizer}"
+        ratio = (
+            f"geometric mean over seeds of the median, over equal losses and layers, of R_med of {self.than} over that "
+            f"of {self.optimizer}, each at its learning rate of least final training loss,"
+        )
         if self.expected == "alike":
-            return f"the {self.confidence:.0%} interval of the {ratio}, lies within a factor {self.factor:g} of 1"
-        return f"the {ratio}, is above {self.at_least:g}, and its {self.confidence:.0%} interval lies above 1"
+            return f"the {self.confidence:.0%} interval of the {ratio} lies within a factor {self.factor:g} of 1"
+        return f"the {ratio} is above {self.at_least:g}, and its {self.confidence:.0%} interval lies above 1"
 
     def judge(self, ds: xr.Dataset) -> Judgement:
         from math import exp, log
@@ -65,7 +68,12 @@ class MoreUniformCurvature(Claim):
         from stepscape.analysis.matched_loss import matched
 
         found = [pair for pair in matched(ds, self.than, self.optimizer) if pair.middle > 0]
-        counts = {"pairs": len(found), "at other learning rates": ds.sizes["run"] - 2 * len(found)}
+        counts = {
+            "pairs": len(found),
+            "best at an end of their learning rates": sum(
+                each.at_end for pair in found for each in (pair.first, pair.second)
+            ),
+        }
         if len(found) < self.fewest:
             reason = f"{len(found)} pairs of {self.than} and {self.optimizer} meet; at least {self.fewest} must"
             return Judgement("not_testable", reason=reason, runs=counts)

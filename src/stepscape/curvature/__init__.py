@@ -5,9 +5,9 @@ The room takes callables: it knows no model, no study and no optimizer.
 
 from stepscape.curvature.basis import ROUNDING_FLOOR
 from stepscape.curvature.complementarity import Complementary, solve_complementarity
-from stepscape.curvature.dense import dense_eigenvalues, dense_hessian
+from stepscape.curvature.dense import dense_eigenvalues, dense_hessian, diagonal_entries
 from stepscape.curvature.density import Density, counting_function, density_curve, spectral_density
-from stepscape.curvature.diagonal import diagonal_entries, estimated_diagonal
+from stepscape.curvature.diagonal import estimated_diagonal
 from stepscape.curvature.eigenpairs import Eigenpairs, top_eigenpairs
 from stepscape.curvature.expansion import Expansion
 from stepscape.curvature.gauss_newton import difference, gauss_newton

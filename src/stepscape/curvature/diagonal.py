@@ -44,23 +44,3 @@ def estimated_diagonal(
         squares += change**2 * ((number - 1) / number)
     error = (squares / (count - 1) / count).sqrt() if count > 1 else torch.full_like(mean, torch.nan)
     return mean, error
-
-
-def diagonal_entries(hvp: Operator, theta: Tensor, places: Sequence[int] | np.ndarray) -> np.ndarray:
-    """Entries of the diagonal of a symmetric operator, exact, from a product each.
-
-    Args:
-        hvp: maps (P,) to (P,); symmetric.
-        theta: (P,), says length, dtype and device of a vector.
-        places: which entries, (n,).
-
-    Returns:
-        (n,) in float64.
-    """
-    unit = torch.zeros_like(theta)
-    found = np.empty(len(places))
-    for number, place in enumerate(places):
-        unit[place] = 1
-        found[number] = float(hvp(unit)[place])
-        unit[place] = 0
-    return found

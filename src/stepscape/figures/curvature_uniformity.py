@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Hashable, Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Annotated
 
-from stepscape.errors import StepscapeError
 from stepscape.fields import Text, describe
 from stepscape.figures import Figure
 from stepscape.registry import member
 
 if TYPE_CHECKING:
+    import numpy as np
     import xarray as xr
     from matplotlib.axes import Axes
+    from matplotlib.axis import Axis
     from matplotlib.figure import Figure as Drawing
 
     from stepscape.analysis.matched_loss import Matched
@@ -40,69 +40,96 @@ class CurvatureUniformity(Figure):
 
         from stepscape.analysis.class_groups import best_runs
         from stepscape.analysis.matched_loss import matched
-        from stepscape.figures._style import finish, head, style
+        from stepscape.figures._style import blank, head, style
 
         best = best_runs(ds)
         if not best:
-            raise StepscapeError("curvature_uniformity: all runs diverged; lower the learning rates")
-        sweeps: dict[Hashable, list[int]] = defaultdict(list)
-        for each in best:
-            sweeps[each.others].append(each.run)
-        pairs: dict[Hashable, list[Matched]] = defaultdict(list)
-        for pair in matched(ds, self.than, self.optimizer):
-            pairs[pair.first.others].append(pair)
+            return blank(ds, "all runs diverged", "training loss", "R_med")
+        sweeps = list(dict.fromkeys(each.others for each in best))
+        pairs = matched(ds, self.than, self.optimizer)
+        colors = _colors(ds)
         with style():
-            figure, axes = plt.subplots(len(sweeps), 2, figsize=(9, 3 * len(sweeps) + 0.8), squeeze=False)
-            for (left, right), (kind, runs) in zip(axes, sweeps.items(), strict=True):
-                _draw_paths(left, ds, runs)
-                _draw_layers(right, pairs[kind])
+            size = (9, 2.9 * len(sweeps) + 1.2)
+            figure, axes = plt.subplots(len(sweeps), 2, figsize=size, squeeze=False, width_ratios=[3, 2])
+            for (left, right), sweep in zip(axes, sweeps, strict=True):
+                runs = [each.run for each in best if each.others == sweep]
+                _draw_paths(left, ds, runs, colors)
+                _draw_layers(right, [pair for pair in pairs if pair.first.others == sweep])
                 left.set_title(_title(ds, runs[0]))
-                right.set_title("by layer")
-            finish(list(axes[:, 0]), "training loss", "R_med")
-            finish(list(axes[:, 1]), "layer", "")
-            for ax in axes[:, 1]:
-                ax.set_ylabel(f"R_med, {self.than} / {self.optimizer}")
-            handles = {
-                name: line for ax in axes[:, 0] for line, name in zip(*ax.get_legend_handles_labels(), strict=True)
-            }
-            figure.legend(handles.values(), handles.keys(), loc="outside lower center", ncols=4)
-            head(figure, ds.attrs.get("title", "Curvature"), "R_med: largest over median |H_ii| of a layer")
+            self._finish(figure, axes)
+            words = "R_med: largest over median |H_ii| of a layer, each optimizer at its best learning rate; "
+            head(figure, ds.attrs.get("title", "Curvature"), words + "right: ratio at equal losses, bars: all seeds")
         return figure
 
+    def _finish(self, figure: Drawing, axes: np.ndarray) -> None:
+        from stepscape.figures._style import finish
 
-def _draw_paths(ax: Axes, ds: xr.Dataset, runs: Sequence[int]) -> None:
+        finish(list(axes[:, 0]), "training loss (training goes to the right)", "R_med, mean over layers")
+        finish(list(axes[:, 1]), "layer, from the input on", "")
+        for ax in axes[:, 1]:
+            ax.set_ylabel(f"R_med, {self.than} / {self.optimizer}")
+        entries = {
+            str(name): line for ax in axes[:, 0] for line, name in zip(*ax.get_legend_handles_labels(), strict=True)
+        }
+        figure.legend(list(entries.values()), list(entries), loc="outside lower center", ncols=min(len(entries), 5))
+
+
+def _draw_paths(ax: Axes, ds: xr.Dataset, runs: Sequence[int], colors: Mapping[str, object]) -> None:
     import numpy as np
-    import seaborn as sns
 
     from stepscape.analysis.matched_loss import descent
 
-    names = sorted(set(ds.optimizer.values.tolist()))
-    colors = dict(zip(names, sns.color_palette("colorblind", len(names)), strict=True))
-    for name in names:
+    for name in dict.fromkeys(str(ds.optimizer.values[run]) for run in runs):
         label: str | None = name
         for run in (run for run in runs if ds.optimizer.values[run] == name):
             found = descent(ds, run)
-            means = np.exp(np.log(found.ratios).mean(axis=1))
-            ax.plot(found.losses, means, marker="o", markersize=3, color=colors[name], label=label)
-            label = None
+            kept = np.isfinite(found.ratios).all(axis=0) & (found.ratios > 0).all(axis=0)
+            if kept.any() and len(found.losses):
+                means = np.exp(np.log(found.ratios[:, kept]).mean(axis=1))
+                ax.plot(found.losses, means, "o-", markersize=3, color=colors[name], label=label)
+                label = None
     ax.set(xscale="log", yscale="log")
     ax.invert_xaxis()
+    _label_plainly(ax.xaxis, ax.yaxis)
 
 
 def _draw_layers(ax: Axes, pairs: Sequence[Matched]) -> None:
     import numpy as np
 
+    ratios = np.array([pair.of_layers for pair in pairs if np.isfinite(pair.middle)])  # (seeds, layers)
     ax.axhline(1, color="0.5", linewidth=0.8)
-    if not pairs:
-        ax.text(0.5, 0.5, "their losses never meet", transform=ax.transAxes, ha="center")
+    if not len(ratios):
+        ax.text(0.5, 0.6, "no equal losses", transform=ax.transAxes, ha="center")
         return
-    ratios = np.stack([np.nanmedian(pair.ratios, axis=0) for pair in pairs])  # (seed, layer)
     middle = np.median(ratios, axis=0)
     layers = np.arange(1, ratios.shape[1] + 1)
-    ax.errorbar(layers, middle, [middle - ratios.min(axis=0), ratios.max(axis=0) - middle], fmt="o", capsize=3)
-    ax.set(yscale="log")
+    known = np.isfinite(middle)
+    bars = [middle - ratios.min(axis=0), ratios.max(axis=0) - middle]
+    ax.errorbar(layers[known], middle[known], [bar[known] for bar in bars], fmt="o", color="0.2", capsize=3)
+    ax.set(yscale="log", xlim=(0.5, len(layers) + 0.5))
     ax.set_xticks(layers)
+    _label_plainly(ax.yaxis)
+
+
+def _label_plainly(*axes: Axis) -> None:
+    """Numbers rather than powers of ten, also between these where an axis spans few."""
+    from matplotlib.ticker import LogFormatter
+
+    for axis in axes:
+        axis.set_major_formatter(LogFormatter())
+        axis.set_minor_formatter(LogFormatter(minor_thresholds=(1.2, 0.5)))
+
+
+def _colors(ds: xr.Dataset) -> dict[str, object]:
+    import seaborn as sns
+
+    labels = list(dict.fromkeys(ds.optimizer.values.tolist()))
+    return dict(zip(labels, sns.color_palette("colorblind", len(labels)), strict=True))
 
 
 def _title(ds: xr.Dataset, run: int) -> str:
-    return f"{ds.model.values[run]}, {ds.dataset.values[run]}"
+    """The model, the kind of data, and how long it trains where others of this model train for another time."""
+    words = [str(ds[key].values[run]) for key in ("model", "dataset_name") if key in ds.coords]
+    if "budget" in ds.coords and len(set(ds.budget.values[ds.model.values == ds.model.values[run]].tolist())) > 1:
+        words.append(str(ds.budget.values[run]))
+    return ", ".join(words)

@@ -40,15 +40,13 @@ class LayerDiagonals(Observable):
         )
 
     def gradients(self, run: Run) -> float:
-        return 2 + 1.5 * sum(min(self.entries, place.stop - place.start) for place, _ in layers(run))
+        return 2 + sum(min(self.entries, place.stop - place.start) for place, _ in layers(run))
 
     def measure(self, snapshot: Snapshot, memory: Memory) -> tuple[Mapping[str, np.ndarray | float], Memory]:
         import numpy as np
 
-        from stepscape.curvature import diagonal_entries
-
         chosen = self._chosen(snapshot.run)
-        found = diagonal_entries(snapshot.hessian, snapshot.theta, np.concatenate(chosen))
+        found = snapshot.problem.hessian_entries(snapshot.theta, np.concatenate(chosen))
         parts = np.split(np.abs(found), np.cumsum([len(part) for part in chosen])[:-1])
         return {
             "layer_diagonal_largest": np.array([part.max() for part in parts]),

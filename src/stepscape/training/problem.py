@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from stepscape.curvature import Expansion, Operator, dense_hessian, gauss_newton, hvp, summed
+from stepscape.curvature import Expansion, Operator, dense_hessian, diagonal_entries, gauss_newton, hvp, summed
 from stepscape.datasets import Dataset
 from stepscape.study.run import Run
 from stepscape.training.network import Network, network_of
@@ -18,6 +18,8 @@ from stepscape.training.network import Network, network_of
 DTYPES = {"float32": torch.float32, "float64": torch.float64}
 GRAPH_BYTES = {"cpu": 2**31, "cuda": 2**33}
 """What the kept graph of a gradient may take; data that would need more are gone through in chunks."""
+
+_ROWS = 16  # of the Hessian at once, where the graph times as many would fit; more are no faster
 
 
 @dataclass(frozen=True, eq=False)
@@ -125,6 +127,13 @@ class Problem:
     def dense_hessian(self, theta: Tensor) -> Tensor:
         """The Hessian (P, P) of the full training loss at theta (P,), for networks of few parameters."""
         return dense_hessian([self._shared_loss(*part) for part in self.shares(self.train)], theta)
+
+    def hessian_entries(self, theta: Tensor, places: np.ndarray) -> np.ndarray:
+        """Entries (n,), float64, of the diagonal of the Hessian of the full training loss at theta (P,)."""
+        shares = self.shares(self.train)
+        fitting = chunk_size(self.run, self.network, self.device) // len(shares[0][0].inputs)
+        rows = max(1, min(_ROWS, fitting))
+        return diagonal_entries([self._shared_loss(*part) for part in shares], theta, places, rows=rows)
 
     def expansion(self, theta: Tensor, samples: Samples) -> Expansion:
         """The loss on `samples` around theta (P,), to the third order."""
