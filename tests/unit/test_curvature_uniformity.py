@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -10,11 +11,13 @@ import pytest
 import torch
 import xarray as xr
 
+from benchmarks.looks import adaptive_geometry
 from stepscape.analysis.matched_loss import LEVELS, descent, matched
 from stepscape.claims.more_uniform_curvature import MoreUniformCurvature
 from stepscape.curvature import diagonal_entries
 from stepscape.figures.curvature_uniformity import CurvatureUniformity
 from stepscape.observables._layers import layers
+from stepscape.study.paths import Paths
 from stepscape.training.problem import Problem
 from tests import references
 from tests.factories import SMALL_DIGITS, final_parameters, make_run, normal, train
@@ -175,3 +178,24 @@ def test_the_figure_says_that_losses_never_meet() -> None:
     ds["layer_diagonal_loss"] = ds.layer_diagonal_loss * xr.where(ds.optimizer == "adam", 1.0, 1000.0)
     _, right = CurvatureUniformity().draw(ds).axes
     assert [text.get_text() for text in right.texts] == ["no equal losses"]
+
+
+# --------------------------------------------------------------------------------------------------------------- look
+
+
+def test_a_look_prints_what_is_judged_and_the_other_learning_rates(monkeypatch: pytest.MonkeyPatch) -> None:
+    def ratio(name: str, seed: int, losses: np.ndarray) -> np.ndarray:
+        at_best = losses[0] == LOSSES[0]
+        return np.full((len(losses), 2), 1.0 if name == "adam" else 2.0 + seed if at_best else 5.0) * [10, 30]
+
+    ds = runs(ratio).assign_coords(dataset_name=("run", ["digits"] * 12), budget=("run", ["4 steps"] * 12))
+    monkeypatch.setattr(adaptive_geometry, "opened", lambda paths, study: ds)
+    heading, *told = adaptive_geometry.lines(Paths(Path("results")))
+    assert heading == "mlp, digits, 4 steps: R_med of heavy_ball over that of adam"
+    assert [line[-4:] for line in told[:3]] == ["2.00", "3.00", "4.00"]
+    assert told[0] == "  seed 0, learning rates 0.2 and 0.2, losses 1.4 to 0.25: 2.00"
+    mean = MoreUniformCurvature().judge(ds).value
+    assert f"  heavy_ball 0.2, adam 0.2: {mean:.2f}, 2 to 4" in told
+    assert "  heavy_ball 0.1, adam 0.2: 5.00, 5" in told
+    assert "  by layer, from the input on: 2.9, 2.9" in told
+    assert "  adam: 10, 30" in told

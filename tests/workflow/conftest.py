@@ -88,7 +88,7 @@ AFTER_TRAINING = {
 def checkout(folder: Path) -> Project:
     """Lays out what git would, with the tiny study as the only one."""
     folder.mkdir()
-    for name in ("Snakefile", "rules", "workflow", "envs", "profiles", "slurm"):
+    for name in ("Snakefile", "LICENSE", "rules", "workflow", "envs", "profiles", "slurm"):
         source = ROOT / name
         if source.is_dir() and not source.is_symlink():
             shutil.copytree(source, folder / name, symlinks=True)

@@ -25,6 +25,14 @@ class Descent:
     losses: np.ndarray
     ratios: np.ndarray
 
+    @property
+    def over_layers(self) -> np.ndarray:
+        """The geometric mean over layers that always have an R_med, (n,); NaN where there are none."""
+        kept = np.isfinite(self.ratios).all(axis=0)
+        if not kept.any():
+            return np.full(len(self.losses), np.nan)
+        return np.asarray(np.exp(np.log(self.ratios[:, kept]).mean(axis=1)))
+
     def at(self, levels: np.ndarray) -> np.ndarray:
         """R_med (levels, layers) at these losses, by interpolation of its logarithm along that of the loss."""
         clock = np.log(self.losses[::-1])
@@ -82,11 +90,32 @@ def descent(ds: xr.Dataset, run: int) -> Descent:
     return Descent(losses[lower], ratios[:, np.isfinite(largest).any(axis=0)])
 
 
-def matched(ds: xr.Dataset, first: str, second: str) -> list[Matched]:
-    """The best runs of two optimizers, compared where their losses are equal.
+def meet(one: Descent, other: Descent) -> tuple[np.ndarray, np.ndarray] | None:
+    """Two runs where their losses are equal.
 
     Levels are evenly spaced in the logarithm, over the lower half of what both pass: at the start, which runs of one
     seed share, their ratio is 1 whatever they do.
+
+    Args:
+        one: the one run.
+        other: another, of the same layers.
+
+    Returns:
+        The levels (LEVELS,), falling, and R_med of the one over that of the other there (LEVELS, layers); None where
+        not both have two measurements at losses that the other passes.
+    """
+    if min(len(one.losses), len(other.losses)) < 2:
+        return None
+    high = min(one.losses[0], other.losses[0])
+    low = max(one.losses[-1], other.losses[-1])
+    if low >= high:
+        return None
+    levels = np.geomspace(np.sqrt(high * low), low, LEVELS)
+    return levels, one.at(levels) / other.at(levels)
+
+
+def matched(ds: xr.Dataset, first: str, second: str) -> list[Matched]:
+    """The best runs of two optimizers, compared where their losses are equal.
 
     Args:
         ds: a dataset with the observables `losses` and `layer_diagonals`.
@@ -94,16 +123,11 @@ def matched(ds: xr.Dataset, first: str, second: str) -> list[Matched]:
         second: of the other.
 
     Returns:
-        One entry for each setting and seed at which both have two measurements at losses that the other passes.
+        One entry for each setting and seed at which they `meet`.
     """
     found = []
     for ours, theirs in pairs(ds, first, second):
-        one, other = descent(ds, ours.run), descent(ds, theirs.run)
-        if min(len(one.losses), len(other.losses)) < 2:
-            continue
-        high = min(one.losses[0], other.losses[0])
-        low = max(one.losses[-1], other.losses[-1])
-        if low < high:
-            levels = np.geomspace(np.sqrt(high * low), low, LEVELS)
-            found.append(Matched(ours, theirs, levels, one.at(levels) / other.at(levels)))
+        met = meet(descent(ds, ours.run), descent(ds, theirs.run))
+        if met is not None:
+            found.append(Matched(ours, theirs, *met))
     return found

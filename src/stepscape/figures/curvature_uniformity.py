@@ -83,9 +83,8 @@ def _draw_paths(ax: Axes, ds: xr.Dataset, runs: Sequence[int], colors: Mapping[s
         label: str | None = name
         for run in (run for run in runs if ds.optimizer.values[run] == name):
             found = descent(ds, run)
-            kept = np.isfinite(found.ratios).all(axis=0) & (found.ratios > 0).all(axis=0)
-            if kept.any() and len(found.losses):
-                means = np.exp(np.log(found.ratios[:, kept]).mean(axis=1))
+            means = found.over_layers
+            if np.isfinite(means).any():
                 ax.plot(found.losses, means, "o-", markersize=3, color=colors[name], label=label)
                 label = None
     ax.set(xscale="log", yscale="log")
@@ -115,9 +114,13 @@ def _label_plainly(*axes: Axis) -> None:
     """Numbers rather than powers of ten, also between these where an axis spans few."""
     from matplotlib.ticker import LogFormatter
 
+    class Plain(LogFormatter):
+        def __call__(self, x: float, pos: int | None = None) -> str:
+            return f"{x:g}" if super().__call__(x, pos) else ""
+
     for axis in axes:
-        axis.set_major_formatter(LogFormatter())
-        axis.set_minor_formatter(LogFormatter(minor_thresholds=(1.2, 0.5)))
+        axis.set_major_formatter(Plain())
+        axis.set_minor_formatter(Plain(minor_thresholds=(1.2, 0.5)))
 
 
 def _colors(ds: xr.Dataset) -> dict[str, object]:
