@@ -1,0 +1,108 @@
+"""The looks at studies, on runs of their own grids a few steps long: they run, and what they print is right."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import xarray as xr
+import yaml
+
+from benchmarks.looks import class_imbalance
+from stepscape.analysis.class_groups import best_runs
+from stepscape.claims.class_losses_closer import ClassLossesCloser
+from stepscape.claims.gradient_follows_curvature import GradientFollowsCurvature
+from stepscape.claims.loss_follows_rarity import LossFollowsRarity
+from stepscape.store.collect import open_study
+from stepscape.study.paths import DataPaths, Paths
+from stepscape.study.spec import load_study
+from tests.factories import collected
+
+ROOT = Path(__file__).parents[2]
+STUDIES = ROOT / "config/studies"
+LOOKS = sorted(path.stem for path in (ROOT / "benchmarks/looks").glob("[!_]*.py"))
+FASTER = {"class_imbalance": 15}
+"""What budgets and clocks are divided by."""
+SEEDS = 2
+MOST = {"train_size": 40, "test_size": 20, "classes": 15}
+
+
+def look(name: str) -> Any:
+    return importlib.import_module(f"benchmarks.looks.{name}")
+
+
+def shortened(given: Any, faster: int) -> Any:
+    """A part of a study with two seeds and few samples, its budgets and clocks divided by `faster`."""
+    if isinstance(given, list):
+        return [shortened(part, faster) for part in given]
+    if not isinstance(given, dict):
+        return given
+    found = {key: shortened(value, faster) for key, value in given.items()}
+    for key in found.keys() & {"seed", "dataset.subset_seed"}:
+        found[key] = found[key][:SEEDS]
+    for key in found.keys() & {"steps", "every", "step", "at"}:
+        found[key] = fewer(found[key], faster)
+    found |= {key: min(found[key], most) for key, most in MOST.items() if key in found}
+    if "path" in found:
+        found["path"] = str((STUDIES / found["path"]).resolve())
+    return found
+
+
+def fewer(steps: Any, faster: int) -> Any:
+    if isinstance(steps, list):
+        return sorted({fewer(step, faster) for step in steps})
+    return max(round(steps / faster), 1) if steps else 0
+
+
+@pytest.fixture(scope="module")
+def results(tmp_path_factory: pytest.TempPathFactory, stand_in_root: Path) -> Paths:
+    return Paths(tmp_path_factory.mktemp("looks") / "results", DataPaths(stand_in_root))
+
+
+def datasets(name: str, results: Paths) -> Mapping[str, xr.Dataset]:
+    """Those of the studies that a look opens, short ones, trained when they are first asked for."""
+    names, folder = look(name).STUDIES, results.root.parent / "studies"
+    folder.mkdir(exist_ok=True)
+    for study in names:
+        content = shortened(yaml.safe_load((STUDIES / f"{study}.yaml").read_text()), FASTER[name])
+        (folder / f"{study}.yaml").write_text(yaml.safe_dump(content, sort_keys=False))
+    missing = [study for study in names if not (results.root / "studies" / study).exists()]
+    for study in missing:
+        collected(load_study(folder / f"{study}.yaml"), results)
+    return {study: open_study(results.root / "studies" / study).load() for study in names}
+
+
+@pytest.mark.parametrize("name", LOOKS)
+def test_they_run(name: str, results: Paths, capsys: pytest.CaptureFixture[str]) -> None:
+    datasets(name, results)
+    capsys.readouterr()
+    look(name).main(["--results", str(results.root)])
+    printed = capsys.readouterr().out.splitlines()
+    headings = [line for line in printed if not line.startswith("  ")]
+    assert headings
+    assert len(printed) > 2 * len(headings)
+    assert f"python -m benchmarks.looks.{name}" in (STUDIES / f"{name}.md").read_text(), "the page does not name it"
+
+
+@pytest.mark.parametrize("name", LOOKS)
+def test_what_is_missing_is_told_with_the_command_that_makes_it(name: str, tmp_path: Path) -> None:
+    with pytest.raises(SystemExit, match=rf"--config studies={name}$"):
+        look(name).main(["--results", str(tmp_path)])
+
+
+def test_a_look_at_class_imbalance_averages_to_what_is_judged(results: Paths) -> None:
+    ds = datasets("class_imbalance", results)["class_imbalance"]
+    linear = ds.stepscape.runs(**class_imbalance.RARE)
+    adam = linear.stepscape.runs(optimizer="adam")
+    best = adam.isel(run=[each.run for each in best_runs(adam)])
+    for measured, claim in (
+        (class_imbalance.rarity(best), LossFollowsRarity(fewest=2)),
+        (class_imbalance.curvature(best), GradientFollowsCurvature(fewest=2)),
+    ):
+        assert np.mean(measured) == pytest.approx(claim.judge(adam).value, rel=1e-12)
+    ratios = [float(line.split(";")[0]) for line in class_imbalance.distances(linear)]
+    assert np.exp(np.mean(np.log(ratios))) == pytest.approx(ClassLossesCloser(fewest=2).judge(linear).value, rel=0.01)
