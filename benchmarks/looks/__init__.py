@@ -16,26 +16,27 @@ import xarray as xr
 import stepscape
 from stepscape.analysis.bootstrap import Interval
 from stepscape.errors import StepscapeError
+from stepscape.study.paths import Paths
 
 
-def look(studies: Sequence[str], lines: Callable[..., Iterator[str]], arguments: Sequence[str] | None = None) -> None:
-    """Prints what a look finds in the results of some studies, or ends with words where one has no results.
+def look(study: str, lines: Callable[[Paths], Iterator[str]], arguments: Sequence[str] | None = None) -> None:
+    """Prints what a look finds.
 
     Args:
-        studies: their names, the page's own first.
-        lines: takes their datasets, in this order, runs sorted by seed, and yields what is printed.
+        study: whose page it is for.
+        lines: yields what is printed, given where results lie.
         arguments: of the command line.
     """
-    parser = argparse.ArgumentParser(description=f"Prints the numbers of config/studies/{studies[0]}.md.")
+    parser = argparse.ArgumentParser(description=f"Prints the numbers of config/studies/{study}.md.")
     parser.add_argument("--results", type=Path, default=Path("results"), help="the results folder")
-    results = parser.parse_args(arguments).results
-    for line in lines(*[_opened(results, study) for study in studies]):
+    for line in lines(Paths(parser.parse_args(arguments).results)):
         print(line)
 
 
-def _opened(results: Path, study: str) -> xr.Dataset:
+def opened(paths: Paths, study: str) -> xr.Dataset:
+    """The dataset of a study, in memory, runs sorted by seed; without one the command ends and says what makes it."""
     try:
-        return stepscape.open_study(results / "studies" / study).load().sortby("seed")
+        return stepscape.open_study(paths.root / "studies" / study).load().sortby("seed")
     except StepscapeError as error:
         sys.exit(f"{error}\nTo make it: snakemake --cores 2 --config studies={study}")
 

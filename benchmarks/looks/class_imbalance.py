@@ -10,9 +10,10 @@ from collections.abc import Callable, Iterator, Sequence
 import numpy as np
 import xarray as xr
 
-from benchmarks.looks import listed, look, span
+from benchmarks.looks import listed, look, opened, span
 from stepscape.analysis.class_groups import at_end, best_runs, group_losses, log_correlation, pairs
 from stepscape.analysis.crossings import rank_correlation
+from stepscape.study.paths import Paths
 
 STUDIES = ("class_imbalance", "class_imbalance_looks")
 GROUPS = 7
@@ -21,16 +22,9 @@ RARE = {"model": "linear", "dataset_exponent": 1.0}
 BALANCED = {"model": "linear", "dataset_exponent": 0.0}
 
 
-def lines(ds: xr.Dataset, off_grid: xr.Dataset) -> Iterator[str]:
-    """What the page says, in its order.
-
-    Args:
-        ds: the study's dataset.
-        off_grid: that of the runs its grid lacks.
-
-    Yields:
-        Lines.
-    """
+def lines(paths: Paths) -> Iterator[str]:
+    """What the page says, in its order."""
+    ds, off_grid = (opened(paths, study) for study in STUDIES)
     text, linear = ds.stepscape.runs(model="transformer"), ds.stepscape.runs(**RARE)
     yield "A transformer on a text: rank correlation of loss and rarity"
     yield from by_rate(text.stepscape.runs(optimizer="adam"), "Adam")
@@ -131,7 +125,7 @@ def distances(ds: xr.Dataset) -> Iterator[str]:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Prints the lines."""
-    look(STUDIES, lines, arguments)
+    look(STUDIES[0], lines, arguments)
 
 
 if __name__ == "__main__":

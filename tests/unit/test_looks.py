@@ -12,7 +12,8 @@ import pytest
 import xarray as xr
 import yaml
 
-from benchmarks.looks import class_imbalance
+from benchmarks.looks import class_imbalance, step_size_batch_size
+from stepscape.analysis.batch_hessian import batch_sharpness
 from stepscape.analysis.class_groups import best_runs
 from stepscape.claims.class_losses_closer import ClassLossesCloser
 from stepscape.claims.gradient_follows_curvature import GradientFollowsCurvature
@@ -52,6 +53,21 @@ def shortened(given: Any, faster: int) -> Any:
     return found
 
 
+def read(study: str) -> Any:
+    return yaml.safe_load((STUDIES / f"{study}.yaml").read_text())
+
+
+def small_scaling() -> Any:
+    """The smoke size of the study of batch sizes, with the sweeps that it leaves out."""
+    base, smoke = read("step_size_batch_size"), read("step_size_batch_size_smoke")
+    rates, ends = {"geometric": [0.03125, 32], "factor": 4}, {"losses": {"at": [0, 20]}}
+    optimizers = [{"name": "heavy_ball", "beta": 0.9}, {"name": "rmsprop", "beta2": 0.999}]
+    epochs = {"optimizer": "gd", "lr": rates, "budget": {"epochs": 4}, "observe": {"losses": {"every": 4}}}
+    more = [{"optimizer": each, "lr": rates, "budget": {"steps": 20}, "observe": ends} for each in optimizers]
+    defaults = {**base["defaults"], **smoke["defaults"]}
+    return {"title": "Small", "defaults": defaults, "grid": [*smoke["grid"], *more, epochs]}
+
+
 def fewer(steps: Any, faster: int) -> Any:
     if isinstance(steps, list):
         return sorted({fewer(step, faster) for step in steps})
@@ -68,7 +84,7 @@ def datasets(name: str, results: Paths) -> Mapping[str, xr.Dataset]:
     names, folder = look(name).STUDIES, results.root.parent / "studies"
     folder.mkdir(exist_ok=True)
     for study in names:
-        content = shortened(yaml.safe_load((STUDIES / f"{study}.yaml").read_text()), FASTER[name])
+        content = small_scaling() if name == "step_size_batch_size" else shortened(read(study), FASTER[name])
         (folder / f"{study}.yaml").write_text(yaml.safe_dump(content, sort_keys=False))
     missing = [study for study in names if not (results.root / "studies" / study).exists()]
     for study in missing:
@@ -106,3 +122,20 @@ def test_a_look_at_class_imbalance_averages_to_what_is_judged(results: Paths) ->
         assert np.mean(measured) == pytest.approx(claim.judge(adam).value, rel=1e-12)
     ratios = [float(line.split(";")[0]) for line in class_imbalance.distances(linear)]
     assert np.exp(np.mean(np.log(ratios))) == pytest.approx(ClassLossesCloser(fewest=2).judge(linear).value, rel=0.01)
+
+
+def test_perturbation_theory_is_that_of_the_points_and_of_a_dense_matrix(results: Paths) -> None:
+    """The coupling adds up to what `hessian_noise` found, and the rise is that of a matrix with a little noise."""
+    ds = datasets("step_size_batch_size", results)["step_size_batch_size"]
+    still = ds.stepscape.runs(lr=step_size_batch_size.STILL).sortby("seed")
+    point, whole = batch_sharpness(still)[0], still.isel(run=still.full_batch.values)
+    values, coupling = step_size_batch_size.spectrum(str(whole.run.values[0]), results)
+    assert values[0] == pytest.approx(point.sharpness, rel=1e-4)
+    assert coupling[1:].sum() == pytest.approx(point.noise["top"], rel=1e-3)
+
+    values, couplings, small = np.array([1.0, 0.8, 0.1, -0.2]), np.array([0.0, 3.0, 1.0, 2.0]), 1e-4
+    noise = np.zeros((4, 4))
+    noise[0] = noise[:, 0] = small * np.sqrt(couplings)
+    rise = np.linalg.eigvalsh(np.diag(values) + noise)[-1] - values[0]
+    simple = small**2 * couplings.sum() / values[0]
+    assert step_size_batch_size.perturbed(values, couplings) == pytest.approx(rise / simple, rel=1e-4)
