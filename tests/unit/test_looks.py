@@ -12,9 +12,10 @@ import pytest
 import xarray as xr
 import yaml
 
-from benchmarks.looks import class_imbalance, step_size_batch_size
+from benchmarks.looks import class_imbalance, label_noise, step_size_batch_size
 from stepscape.analysis.batch_hessian import batch_sharpness
 from stepscape.analysis.class_groups import best_runs
+from stepscape.analysis.label_noise import NoisePath
 from stepscape.claims.class_losses_closer import ClassLossesCloser
 from stepscape.claims.gradient_follows_curvature import GradientFollowsCurvature
 from stepscape.claims.loss_follows_rarity import LossFollowsRarity
@@ -26,7 +27,7 @@ from tests.factories import collected
 ROOT = Path(__file__).parents[2]
 STUDIES = ROOT / "config/studies"
 LOOKS = sorted(path.stem for path in (ROOT / "benchmarks/looks").glob("[!_]*.py"))
-FASTER = {"class_imbalance": 15}
+FASTER = {"class_imbalance": 15, "label_noise": 40, "momentum": 16, "spectral_evolution": 10, "step_size_batch_size": 1}
 """What budgets and clocks are divided by."""
 SEEDS = 2
 MOST = {"train_size": 40, "test_size": 20, "classes": 15}
@@ -48,6 +49,8 @@ def shortened(given: Any, faster: int) -> Any:
     for key in found.keys() & {"steps", "every", "step", "at"}:
         found[key] = fewer(found[key], faster)
     found |= {key: min(found[key], most) for key, most in MOST.items() if key in found}
+    if "hidden" in found:
+        found["hidden"] = [min(width, 4) for width in found["hidden"]]
     if "path" in found:
         found["path"] = str((STUDIES / found["path"]).resolve())
     return found
@@ -139,3 +142,20 @@ def test_perturbation_theory_is_that_of_the_points_and_of_a_dense_matrix(results
     rise = np.linalg.eigvalsh(np.diag(values) + noise)[-1] - values[0]
     simple = small**2 * couplings.sum() / values[0]
     assert step_size_batch_size.perturbed(values, couplings) == pytest.approx(rise / simple, rel=1e-4)
+
+
+def noise_path(run: int, seed: int, trace: np.ndarray, top: np.ndarray) -> NoisePath:
+    steps = 10 * np.arange(len(trace))
+    return NoisePath(run, seed, "", 1.0, steps, steps, trace, top, np.zeros(len(trace)), np.zeros(len(trace)))
+
+
+def test_slopes_at_equal_traces_are_not_those_of_the_pace() -> None:
+    """Learning rates that lower the trace at different paces, and a share that depends on both as powers."""
+    rates, paths = [0.1, 0.2, 0.4] * 2, []
+    for run, lr in enumerate(rates):
+        trace = np.exp(-np.linspace(0, 1 + 3 * lr, 41))
+        paths.append(noise_path(run, run // 3, 2 * trace, 2 * trace * lr**0.3 * trace**-0.5))
+    found = label_noise.slope_in(xr.Dataset({"lr": ("run", rates)}), paths, (0.3, 0.7))
+    assert (found.value, found.low, found.high) == pytest.approx((0.3, 0.3, 0.3), rel=1e-9)
+    assert np.isnan(label_noise.slope_in(xr.Dataset({"lr": ("run", rates)}), paths, (1.5, 2)).value)
+    assert label_noise.halved(noise_path(0, 0, np.array([8.0, 6.0, 3.0]), np.ones(3))) == pytest.approx(10 + 20 / 3)
