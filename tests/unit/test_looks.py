@@ -12,13 +12,14 @@ import pytest
 import xarray as xr
 import yaml
 
-from benchmarks.looks import class_imbalance, label_noise, step_size_batch_size
+from benchmarks.looks import class_imbalance, label_noise, momentum, step_size_batch_size
 from stepscape.analysis.batch_hessian import batch_sharpness
 from stepscape.analysis.class_groups import best_runs
 from stepscape.analysis.label_noise import NoisePath
 from stepscape.claims.class_losses_closer import ClassLossesCloser
 from stepscape.claims.gradient_follows_curvature import GradientFollowsCurvature
 from stepscape.claims.loss_follows_rarity import LossFollowsRarity
+from stepscape.claims.momentum_equivalent import MomentumEquivalent
 from stepscape.store.collect import open_study
 from stepscape.study.paths import DataPaths, Paths
 from stepscape.study.spec import load_study
@@ -27,28 +28,33 @@ from tests.factories import collected
 ROOT = Path(__file__).parents[2]
 STUDIES = ROOT / "config/studies"
 LOOKS = sorted(path.stem for path in (ROOT / "benchmarks/looks").glob("[!_]*.py"))
-FASTER = {"class_imbalance": 15, "label_noise": 40, "momentum": 16, "spectral_evolution": 10, "step_size_batch_size": 1}
-"""What budgets and clocks are divided by."""
 SEEDS = 2
 MOST = {"train_size": 40, "test_size": 20, "classes": 15}
+SMALL: Mapping[str, Mapping[str, int]] = {
+    "class_imbalance": {"faster": 15},
+    "label_noise": {"faster": 40},
+    "momentum": {"faster": 16, "train_size": 160},
+    "spectral_evolution": {"faster": 10},
+}
+"""What budgets and clocks are divided by, and sizes that stand in place of those in `MOST`."""
 
 
 def look(name: str) -> Any:
     return importlib.import_module(f"benchmarks.looks.{name}")
 
 
-def shortened(given: Any, faster: int) -> Any:
+def shortened(given: Any, faster: int, **most: int) -> Any:
     """A part of a study with two seeds and few samples, its budgets and clocks divided by `faster`."""
     if isinstance(given, list):
-        return [shortened(part, faster) for part in given]
+        return [shortened(part, faster, **most) for part in given]
     if not isinstance(given, dict):
         return given
-    found = {key: shortened(value, faster) for key, value in given.items()}
+    found = {key: shortened(value, faster, **most) for key, value in given.items()}
     for key in found.keys() & {"seed", "dataset.subset_seed"}:
         found[key] = found[key][:SEEDS]
     for key in found.keys() & {"steps", "every", "step", "at"}:
         found[key] = fewer(found[key], faster)
-    found |= {key: min(found[key], most) for key, most in MOST.items() if key in found}
+    found |= {key: min(found[key], size) for key, size in {**MOST, **most}.items() if key in found}
     if "hidden" in found:
         found["hidden"] = [min(width, 4) for width in found["hidden"]]
     if "path" in found:
@@ -87,7 +93,7 @@ def datasets(name: str, results: Paths) -> Mapping[str, xr.Dataset]:
     names, folder = look(name).STUDIES, results.root.parent / "studies"
     folder.mkdir(exist_ok=True)
     for study in names:
-        content = small_scaling() if name == "step_size_batch_size" else shortened(read(study), FASTER[name])
+        content = small_scaling() if name == "step_size_batch_size" else shortened(read(study), **SMALL[name])
         (folder / f"{study}.yaml").write_text(yaml.safe_dump(content, sort_keys=False))
     missing = [study for study in names if not (results.root / "studies" / study).exists()]
     for study in missing:
@@ -159,3 +165,14 @@ def test_slopes_at_equal_traces_are_not_those_of_the_pace() -> None:
     assert (found.value, found.low, found.high) == pytest.approx((0.3, 0.3, 0.3), rel=1e-9)
     assert np.isnan(label_noise.slope_in(xr.Dataset({"lr": ("run", rates)}), paths, (1.5, 2)).value)
     assert label_noise.halved(noise_path(0, 0, np.array([8.0, 6.0, 3.0]), np.ones(3))) == pytest.approx(10 + 20 / 3)
+
+
+def test_the_largest_difference_of_twins_is_what_is_judged(results: Paths) -> None:
+    ds = datasets("momentum", results)["momentum"]
+    told = [line for line in momentum.lines(results) if line.startswith("  B = 8") and " 1 of the best" in line]
+    gaps = [float(gap) for line in told for gap in line.partition(": ")[2].split(";")[0].split(", ")]
+    judged = MomentumEquivalent().judge(
+        ds.stepscape.runs(batch_size=8, optimizer=["gd", "momentum 0.5", "momentum 0.9"])
+    )
+    assert len(told) == 2
+    assert max(map(abs, gaps)) == pytest.approx(abs(judged.value), rel=0.01)
