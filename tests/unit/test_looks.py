@@ -12,10 +12,11 @@ import pytest
 import xarray as xr
 import yaml
 
-from benchmarks.looks import class_imbalance, label_noise, momentum, step_size_batch_size
+from benchmarks.looks import class_imbalance, label_noise, momentum, spectral_evolution, step_size_batch_size
 from stepscape.analysis.batch_hessian import batch_sharpness
 from stepscape.analysis.class_groups import best_runs
 from stepscape.analysis.label_noise import NoisePath
+from stepscape.claims.aligned_outlier import AlignedOutlier
 from stepscape.claims.class_losses_closer import ClassLossesCloser
 from stepscape.claims.gradient_follows_curvature import GradientFollowsCurvature
 from stepscape.claims.loss_follows_rarity import LossFollowsRarity
@@ -34,7 +35,7 @@ SMALL: Mapping[str, Mapping[str, int]] = {
     "class_imbalance": {"faster": 15},
     "label_noise": {"faster": 40},
     "momentum": {"faster": 16, "train_size": 160},
-    "spectral_evolution": {"faster": 10},
+    "spectral_evolution": {"faster": 10, "inputs": 40, "train_size": 80, "width": 60, "samples": 20, "k": 20},
 }
 """What budgets and clocks are divided by, and sizes that stand in place of those in `MOST`."""
 
@@ -176,3 +177,14 @@ def test_the_largest_difference_of_twins_is_what_is_judged(results: Paths) -> No
     )
     assert len(told) == 2
     assert max(map(abs, gaps)) == pytest.approx(abs(judged.value), rel=0.01)
+
+
+def test_outliers_run_by_run_are_those_that_are_judged(results: Paths) -> None:
+    """Runs with one outlier and a cosine above a half, counted in the printed lines, and by the claim."""
+    ds = datasets("spectral_evolution", results)["spectral_evolution"]
+    every = ds.stepscape.runs(model=spectral_evolution.BOTH)
+    told = [line for line in spectral_evolution.outliers(every) if ": 1 beyond" in line]
+    aligned = sum(float(line.rpartition(" ")[2]) > 0.5 for line in told)
+    judged = AlignedOutlier().judge(every)
+    assert 0 < aligned < every.sizes["run"]
+    assert judged.value == pytest.approx(aligned / judged.runs["judged"])
