@@ -12,15 +12,25 @@ import pytest
 import xarray as xr
 import yaml
 
-from benchmarks.looks import class_imbalance, label_noise, momentum, spectral_evolution, step_size_batch_size
+from benchmarks.looks import (
+    central_flows,
+    class_imbalance,
+    label_noise,
+    momentum,
+    self_stabilisation,
+    spectral_evolution,
+    step_size_batch_size,
+)
 from stepscape.analysis.batch_hessian import batch_sharpness
 from stepscape.analysis.class_groups import best_runs
 from stepscape.analysis.label_noise import NoisePath
 from stepscape.claims.aligned_outlier import AlignedOutlier
 from stepscape.claims.class_losses_closer import ClassLossesCloser
+from stepscape.claims.flow_predicts import FlowPredicts
 from stepscape.claims.gradient_follows_curvature import GradientFollowsCurvature
 from stepscape.claims.loss_follows_rarity import LossFollowsRarity
 from stepscape.claims.momentum_equivalent import MomentumEquivalent
+from stepscape.claims.stays_closer import StaysCloser
 from stepscape.store.collect import open_study
 from stepscape.study.paths import DataPaths, Paths
 from stepscape.study.spec import load_study
@@ -30,18 +40,26 @@ ROOT = Path(__file__).parents[2]
 STUDIES = ROOT / "config/studies"
 LOOKS = sorted(path.stem for path in (ROOT / "benchmarks/looks").glob("[!_]*.py"))
 SEEDS = 2
-MOST = {"train_size": 40, "test_size": 20, "classes": 15}
+MOST = {"train_size": 40, "test_size": 20, "classes": 15, "hidden": 4}
 SMALL: Mapping[str, Mapping[str, int]] = {
+    "central_flows": {"faster": 2, "hidden": 16, "blocks": 4},
     "class_imbalance": {"faster": 15},
     "label_noise": {"faster": 40},
     "momentum": {"faster": 16, "train_size": 160},
+    "self_stabilisation": {"faster": 4, "hidden": 8},
     "spectral_evolution": {"faster": 10, "inputs": 40, "train_size": 80, "width": 60, "samples": 20, "k": 20},
 }
-"""What budgets and clocks are divided by, and sizes that stand in place of those in `MOST`."""
+"""What budgets and clocks are divided by, sizes that stand in place of those in `MOST`, and blocks of the grid."""
 
 
 def look(name: str) -> Any:
     return importlib.import_module(f"benchmarks.looks.{name}")
+
+
+def small(study: str, faster: int, blocks: int | None = None, **most: int) -> Any:
+    """A study's content, small, which judges nothing."""
+    content = shortened(read(study), faster, **most)
+    return {**content, "grid": content["grid"][:blocks], "claims": [], "figures": []}
 
 
 def shortened(given: Any, faster: int, **most: int) -> Any:
@@ -55,12 +73,14 @@ def shortened(given: Any, faster: int, **most: int) -> Any:
         found[key] = found[key][:SEEDS]
     for key in found.keys() & {"steps", "every", "step", "at"}:
         found[key] = fewer(found[key], faster)
-    found |= {key: min(found[key], size) for key, size in {**MOST, **most}.items() if key in found}
-    if "hidden" in found:
-        found["hidden"] = [min(width, 4) for width in found["hidden"]]
+    found |= {key: at_most(found[key], size) for key, size in {**MOST, **most}.items() if key in found}
     if "path" in found:
         found["path"] = str((STUDIES / found["path"]).resolve())
     return found
+
+
+def at_most(given: Any, size: int) -> Any:
+    return [at_most(each, size) for each in given] if isinstance(given, list) else min(given, size)
 
 
 def read(study: str) -> Any:
@@ -94,7 +114,7 @@ def datasets(name: str, results: Paths) -> Mapping[str, xr.Dataset]:
     names, folder = look(name).STUDIES, results.root.parent / "studies"
     folder.mkdir(exist_ok=True)
     for study in names:
-        content = small_scaling() if name == "step_size_batch_size" else shortened(read(study), **SMALL[name])
+        content = small_scaling() if name == "step_size_batch_size" else small(study, **SMALL[name])
         (folder / f"{study}.yaml").write_text(yaml.safe_dump(content, sort_keys=False))
     missing = [study for study in names if not (results.root / "studies" / study).exists()]
     for study in missing:
@@ -188,3 +208,20 @@ def test_outliers_run_by_run_are_those_that_are_judged(results: Paths) -> None:
     judged = AlignedOutlier().judge(every)
     assert 0 < aligned < every.sizes["run"]
     assert judged.value == pytest.approx(aligned / judged.runs["judged"])
+
+
+def test_distances_run_by_run_average_to_what_is_judged(results: Paths) -> None:
+    ds = datasets("self_stabilisation", results)["self_stabilisation"]
+    ratios = self_stabilisation.closeness(ds)
+    judged = StaysCloser(near="constrained_gd", fewest=2).judge(self_stabilisation.longest(ds))
+    assert list(ratios) == list(range(SEEDS))
+    assert np.mean(list(ratios.values())) == pytest.approx(judged.value)
+
+
+def test_errors_seed_by_seed_average_to_what_is_judged(results: Paths) -> None:
+    ds = datasets("central_flows", results)["central_flows"].stepscape.runs(lr=0.5)
+    told = [line for line in central_flows.lines(results) if "lr 0.5, averaged over 30 steps, 100 left out" in line]
+    errors = [float(error) for line in told for error in line.partition(": ")[2].split(", ")]
+    judged = FlowPredicts(quantity="squared_gradient", after=100, fewest=2).judge(ds)
+    assert len(errors) == SEEDS
+    assert np.mean(errors) == pytest.approx(judged.value, rel=0.02)
