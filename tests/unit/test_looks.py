@@ -15,6 +15,7 @@ import yaml
 from benchmarks.looks import (
     central_flows,
     class_imbalance,
+    edge_of_stability,
     label_noise,
     momentum,
     self_stabilisation,
@@ -34,7 +35,7 @@ from stepscape.claims.stays_closer import StaysCloser
 from stepscape.store.collect import open_study
 from stepscape.study.paths import DataPaths, Paths
 from stepscape.study.spec import load_study
-from tests.factories import collected
+from tests.factories import collected, sharpness_dataset
 
 ROOT = Path(__file__).parents[2]
 STUDIES = ROOT / "config/studies"
@@ -44,12 +45,14 @@ MOST = {"train_size": 40, "test_size": 20, "classes": 15, "hidden": 4}
 SMALL: Mapping[str, Mapping[str, int]] = {
     "central_flows": {"faster": 2, "hidden": 16, "blocks": 4},
     "class_imbalance": {"faster": 15},
+    "edge_of_stability": {"faster": 20, "blocks": 11},
+    "hessian_inertia": {"faster": 2, "hidden": 8, "k": 3, "blocks": 1},
     "label_noise": {"faster": 40},
     "momentum": {"faster": 16, "train_size": 160},
     "self_stabilisation": {"faster": 4, "hidden": 8},
     "spectral_evolution": {"faster": 10, "inputs": 40, "train_size": 80, "width": 60, "samples": 20, "k": 20},
 }
-"""What budgets and clocks are divided by, sizes that stand in place of those in `MOST`, and blocks of the grid."""
+"""What budgets and clocks are divided by, how many blocks the grid has, and sizes beside those in `MOST`."""
 
 
 def look(name: str) -> Any:
@@ -70,7 +73,7 @@ def shortened(given: Any, faster: int, **most: int) -> Any:
         return given
     found = {key: shortened(value, faster, **most) for key, value in given.items()}
     for key in found.keys() & {"seed", "dataset.subset_seed"}:
-        found[key] = found[key][:SEEDS]
+        found[key] = found[key][:SEEDS] if isinstance(found[key], list) else found[key]
     for key in found.keys() & {"steps", "every", "step", "at"}:
         found[key] = fewer(found[key], faster)
     found |= {key: at_most(found[key], size) for key, size in {**MOST, **most}.items() if key in found}
@@ -225,3 +228,12 @@ def test_errors_seed_by_seed_average_to_what_is_judged(results: Paths) -> None:
     judged = FlowPredicts(quantity="squared_gradient", after=100, fewest=2).judge(ds)
     assert len(errors) == SEEDS
     assert np.mean(errors) == pytest.approx(judged.value, rel=0.02)
+
+
+def test_medians_are_of_the_runs_that_reached_the_threshold_in_time() -> None:
+    steps = range(0, 200, 10)
+    rises = np.concatenate([np.linspace(0.2, 1.1, 10), np.full(10, 1.04)])
+    ds = sharpness_dataset(np.stack([rises, rises / 2, rises]), steps=steps, updates=190, lr=[0.5, 0.5, 1.0])
+    assert list(edge_of_stability.medians(ds, "gd")) == ["  gd, lr 0.5: 1.04", "  gd, lr 1: 1.04"]
+    never = ds.isel(run=[1])
+    assert list(edge_of_stability.medians(never, "gd")) == ["  gd, lr 0.5: none reached it in time"]
