@@ -39,8 +39,9 @@ def lines(paths: Paths) -> Iterator[str]:
     yield f"  lambda_1 over the threshold at the start: {by_rate(full, found, lambda path: load(full, path)[0])}"
     yield "At equal tr H"
     for band in BANDS:
-        slope = with_interval(slope_in(full, found, band), 3)
-        yield f"  slope where tr H is {band[0]:g} to {band[1]:g} of its start: {slope}"
+        slope, range_of_lr = slope_in(full, found, band), full.lr.values.max() / full.lr.values.min()
+        words = f"slope where tr H is {band[0]:g} to {band[1]:g} of its start: {with_interval(slope, 3)}"
+        yield f"  {words}, over all lr {range_of_lr**slope.value - 1:+.1%}"
     shares = [path.top / path.trace for path in found]
     yield f"  lambda_1 / tr H at the start: {mean(share[0] for share in shares):.2f}"
     late = [late_mean(path, share) for path, share in zip(found, shares, strict=True)]

@@ -22,6 +22,8 @@ from benchmarks.looks import (
     spectral_evolution,
     step_size_batch_size,
 )
+from benchmarks.looks.__main__ import LOOKS, untold
+from benchmarks.looks.__main__ import main as list_untold
 from stepscape.analysis.batch_hessian import batch_sharpness
 from stepscape.analysis.class_groups import best_runs
 from stepscape.analysis.label_noise import NoisePath
@@ -39,7 +41,6 @@ from tests.factories import collected, sharpness_dataset
 
 ROOT = Path(__file__).parents[2]
 STUDIES = ROOT / "config/studies"
-LOOKS = sorted(path.stem for path in (ROOT / "benchmarks/looks").glob("[!_]*.py"))
 SEEDS = 2
 MOST = {"train_size": 40, "test_size": 20, "classes": 15, "hidden": 4}
 SMALL: Mapping[str, Mapping[str, int]] = {
@@ -237,3 +238,28 @@ def test_medians_are_of_the_runs_that_reached_the_threshold_in_time() -> None:
     assert list(edge_of_stability.medians(ds, "gd")) == ["  gd, lr 0.5: 1.04", "  gd, lr 1: 1.04"]
     never = ds.isel(run=[1])
     assert list(edge_of_stability.medians(never, "gd")) == ["  gd, lr 0.5: none reached it in time"]
+
+
+@pytest.mark.parametrize(
+    ("page", "told", "missing"),
+    [
+        ("ratios of 0.65 to 0.77, in this one 3.5", "0.653, 0.7749; 3.5", []),
+        ("at 0.1 [-0.21, 1e-5], 20 %", "0.1; -0.208, 9.6e-06; 0.2", []),
+        ("at 0.651 or 0.66, 21 %, 2e-5", "0.65; 0.2; 1e-05", ["0.651", "0.66", "21", "2e-5"]),
+        ("{{ claims.a.value }} and `lr 7`\n1. one of 12", "nothing", ["12"]),
+        ("-0.3 is not 0.3, x2 and B8 are names", "0.3", ["-0.3"]),
+    ],
+)
+def test_numbers_on_a_page_that_no_look_prints_are_listed(page: str, told: str, missing: list[str]) -> None:
+    assert [line.partition(":")[0] for line in untold(page, told)] == missing
+
+
+def test_pages_name_what_is_not_printed(results: Paths, capsys: pytest.CaptureFixture[str], monkeypatch: Any) -> None:
+    """Numbers of a few short steps are not those of the page."""
+    datasets("momentum", results)
+    monkeypatch.setattr("benchmarks.looks.__main__.LOOKS", ["momentum"])
+    capsys.readouterr()
+    list_untold(["--results", str(results.root)])
+    heading, *listed = capsys.readouterr().out.splitlines()
+    assert heading == "config/studies/momentum.md"
+    assert any(line.startswith("  0.45: ... ") for line in listed), listed
