@@ -12,6 +12,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from importlib import import_module
 from pathlib import Path
 
+from benchmarks.looks import say
 from stepscape.study.paths import Paths
 
 ROOT = Path(__file__).parents[2]
@@ -59,13 +60,15 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Prints the list, page by page."""
     parser = argparse.ArgumentParser(description="Lists numbers on pages that no look prints.")
     parser.add_argument("--results", type=Path, default=Path("results"), help="the results folder")
-    paths = Paths(parser.parse_args(arguments).results)
+    say(_listed(Paths(parser.parse_args(arguments).results)))
+
+
+def _listed(paths: Paths) -> Iterator[str]:
     for name in LOOKS:
         look = import_module(f"benchmarks.looks.{name}")
         told = [*look.lines(paths), *((STUDIES / f"{study}.yaml").read_text() for study in look.STUDIES)]
-        print(f"config/studies/{name}.md")
-        for line in untold((STUDIES / f"{name}.md").read_text(), "\n".join(told)):
-            print(f"  {line}")
+        yield f"config/studies/{name}.md"
+        yield from (f"  {line}" for line in untold((STUDIES / f"{name}.md").read_text(), "\n".join(told)))
 
 
 if __name__ == "__main__":

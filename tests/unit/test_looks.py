@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import importlib
+import subprocess
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -263,3 +265,16 @@ def test_pages_name_what_is_not_printed(results: Paths, capsys: pytest.CaptureFi
     heading, *listed = capsys.readouterr().out.splitlines()
     assert heading == "config/studies/momentum.md"
     assert any(line.startswith("  0.45: ... ") for line in listed), listed
+
+
+def test_a_reader_that_has_seen_enough_ends_a_look() -> None:
+    words = "from benchmarks.looks import say; say(str(number) for number in range(10**6))"
+    with subprocess.Popen(
+        [sys.executable, "-c", words], cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as told:
+        assert told.stdout is not None
+        assert told.stderr is not None
+        assert told.stdout.readline() == "0\n"
+        told.stdout.close()
+        assert told.stderr.read() == ""
+    assert told.returncode == 0
