@@ -6,6 +6,7 @@ Run from the repository's root, such as `python -m benchmarks.looks.class_imbala
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
@@ -29,8 +30,16 @@ def look(study: str, lines: Callable[[Paths], Iterator[str]], arguments: Sequenc
     """
     parser = argparse.ArgumentParser(description=f"Prints the numbers of config/studies/{study}.md.")
     parser.add_argument("--results", type=Path, default=Path("results"), help="the results folder")
-    for line in lines(Paths(parser.parse_args(arguments).results)):
-        print(line)
+    say(lines(Paths(parser.parse_args(arguments).results)))
+
+
+def say(lines: Iterable[str]) -> None:
+    """Prints lines as they come, until the reader, such as `head`, has seen enough."""
+    try:
+        for line in lines:
+            print(line, flush=True)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def opened(paths: Paths, study: str) -> xr.Dataset:
