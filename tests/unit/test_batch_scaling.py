@@ -71,7 +71,8 @@ def _weight(ratio: float) -> float:
 )
 def test_basin_centre(name: str, losses: list[float], log2: float, censored: Censored | None) -> None:
     assert (BASIN, DECAY) == (1.5, 1.25)
-    assert basin_centre([1.0, 2.0, 4.0, 8.0], losses) == Located(pytest.approx(log2 * log(2), abs=1e-12), censored), name
+    expected = Located(pytest.approx(log2 * log(2), abs=1e-12), censored)
+    assert basin_centre([1.0, 2.0, 4.0, 8.0], losses) == expected, name
 
 
 @pytest.mark.parametrize("locate", [largest_stable_lr, basin_centre])
