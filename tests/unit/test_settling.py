@@ -196,6 +196,8 @@ def test_test_losses_are_compared_when_both_have_settled(ratio: float, verdict: 
     judged = claim("fastest_momentum_test_loss").judge(ds)
     assert (judged.verdict, judged.runs) == (verdict, {"pairs": 9})
     assert judged.value == pytest.approx(ratio)
+    alone = claim("fastest_momentum_test_loss").judge(study(dampings=[1.0]))
+    assert (alone.verdict, alone.runs) == ("not_testable", {"pairs": 0}), "no momentum but none"
     none = claim("fastest_momentum_test_loss").judge(study(dampings=DAMPINGS[1:]))
     assert none.verdict == "not_testable"
 

@@ -18,7 +18,7 @@ class FastestMomentumTestLoss(SettlingClaim):
     """The test loss with the fastest momentum over that without momentum, each when its tr G has settled.
 
     At equal flatness, whatever the number of updates. The geometric mean over learning rates and seeds of which both
-    settled; the interval is of its logarithm.
+    settled, where the fastest lies inside the grid; the interval is of its logarithm.
     """
 
     at_most: Annotated[PositiveReal, describe("largest ratio")] = 1.05
@@ -40,14 +40,15 @@ class FastestMomentumTestLoss(SettlingClaim):
         import numpy as np
 
         from stepscape.analysis.estimates import mean_over_runs
+        from stepscape.analysis.settling import fastest_dampings
 
         found = self.found(ds)
         if isinstance(found, Judgement):
             return found
         pairs = [
             (lr, each.run.test_loss / each.plain.test_loss)
-            for lr, seeds in found.items()
-            for each in seeds
+            for lr in fastest_dampings(found)
+            for each in found[lr]
             if each.plain is not None and np.isfinite([each.run.steps, each.plain.steps]).all()
         ]
         counts = {"pairs": len(pairs)}
