@@ -92,7 +92,8 @@ def exponents(found: Mapping[float, Sequence[Fastest]]) -> str:
 def without_ends(found: Mapping[float, Sequence[Fastest]]) -> Iterator[str]:
     """The exponent of 1 - beta without the smallest, and without the largest learning rate that has one."""
     points = fastest_dampings(found)
-    for word, left in (("smallest", min(points)), ("largest", max(points))):
+    ends = {"smallest": min(points), "largest": max(points)} if points else {}
+    for word, left in ends.items():
         estimate = line({lr: logs for lr, logs in points.items() if lr != left})
         if estimate is not None:
             yield f"  settled at {LEVEL:g} without the {word}, {left:g}: 1 - beta {with_interval(estimate.interval())}"
