@@ -105,6 +105,11 @@ CASES = {
         loss={"name": "mean_output"},
         batch_size=1,
     ),
+    "matrix factorisation": spec(
+        model={"name": "matrix_factorisation", "columns": 3},
+        dataset={"name": "matrix_sensing", "size": 6, "train_size": 60, "test_size": 30, "noise": 0.1},
+        lr=0.01,
+    ),
     "quadratic": spec(dataset={"name": "quadratic"}, model={"name": "linear", "bias": False}, lr=0.5, batch_size=4),
 }
 OBSERVED = {
@@ -119,6 +124,7 @@ OBSERVED = {
     "hessian_noise": {"at": [20], "probes": 2, "tol": 1e-10},
     "hessian_density": {"at": [20], "probes": 2, "nodes": 4},
     "gauss_newton_top": {"at": [20], "tol": 1e-10},
+    "gauss_newton_trace": {"at": [20]},
     "residual_hessian": {"at": [20], "tol": 1e-10},
     "hessian_diagonal": {"at": [20], "probes": 2},
     "hessian_spectrum": {"at": [20]},
@@ -160,7 +166,7 @@ def numbers(case: dict[str, Any]) -> dict[str, Any]:
     kept += ("hessian_trace", "hessian_frobenius", "density_node", "density_weight")
     kept += ("average_loss", "average_squared_gradient", "mean_step_size", "mean_squared_preconditioner")
     kept += ("oscillation_modes", "oscillation_variance")
-    kept += ("distance", "noise_scale", "hessian_noise", "gauss_newton_eigenvalue")
+    kept += ("distance", "noise_scale", "hessian_noise", "gauss_newton_eigenvalue", "gauss_newton_trace")
     kept += ("tangent_kernel_eigenvalue",)
     if "hessian_spectrum" in observe:
         kept += ("spectrum_trace", "spectrum_top")

@@ -11,7 +11,7 @@ import xarray as xr
 
 from stepscape.analysis.batch_scaling import BatchScaling, best_scaling, log_loss_ratio, stable_scaling
 from stepscape.analysis.estimates import fit_slope
-from stepscape.analysis.learning_rates import BASIN, CAP, DECAY, Censored, Located, best_lr, largest_stable_lr
+from stepscape.analysis.learning_rates import BASIN, CAP, DECAY, Censored, Located, basin_centre, largest_stable_lr
 from tests.factories import loss_dataset
 
 BATCHES = [2, 4, 8, 16, 32, 64]
@@ -46,7 +46,7 @@ def test_largest_stable_lr(name: str, ratios: list[float], lr: float, censored: 
 def test_the_cap_is_two() -> None:
     """A run that blew up by e^2 and one that overflowed are one to the interpolation; one by e^1.9 is not."""
     assert CAP == 2
-    at, beyond, below = (largest_stable_lr([1, 2], [-1, ratio]).log_lr for ratio in (2.0, 50.0, 1.9))
+    at, beyond, below = (largest_stable_lr([1, 2], [-1, ratio]).log for ratio in (2.0, 50.0, 1.9))
     assert at == beyond < below
 
 
@@ -69,12 +69,13 @@ def _weight(ratio: float) -> float:
         ("all diverged", [nan] * 4, 0.0, "left"),
     ],
 )
-def test_best_lr(name: str, losses: list[float], log2: float, censored: Censored | None) -> None:
+def test_basin_centre(name: str, losses: list[float], log2: float, censored: Censored | None) -> None:
     assert (BASIN, DECAY) == (1.5, 1.25)
-    assert best_lr([1.0, 2.0, 4.0, 8.0], losses) == Located(pytest.approx(log2 * log(2), abs=1e-12), censored), name
+    expected = Located(pytest.approx(log2 * log(2), abs=1e-12), censored)
+    assert basin_centre([1.0, 2.0, 4.0, 8.0], losses) == expected, name
 
 
-@pytest.mark.parametrize("locate", [largest_stable_lr, best_lr])
+@pytest.mark.parametrize("locate", [largest_stable_lr, basin_centre])
 @pytest.mark.parametrize("lrs", [[], [1.0, 1.0]])
 def test_a_grid_has_distinct_learning_rates(locate: object, lrs: list[float]) -> None:
     with pytest.raises(ValueError, match="no two alike"):
@@ -150,7 +151,7 @@ def test_best_lr_is_nearer_to_the_minimum_than_the_best_point_of_the_grid() -> N
     for centre in log(4) + log(2) * np.linspace(0, 1, 41):
         losses = [_parabola(lr, centre) for lr in GRID]
         nearest = log(GRID[int(np.argmin(losses))])
-        errors.append((abs(best_lr(GRID, losses).log_lr - centre) / log(2), abs(nearest - centre) / log(2)))
+        errors.append((abs(basin_centre(GRID, losses).log - centre) / log(2), abs(nearest - centre) / log(2)))
     worst, worst_of_grid = np.max(errors, axis=0)
     print(f"worst error in steps of the grid: {worst:.3f}, of its best point {worst_of_grid:.3f}")
     assert worst_of_grid == pytest.approx(0.5)

@@ -293,6 +293,13 @@ def test_magnitude_does_not_matter(scale: float) -> None:
     assert_within(pairs, scale * spectrum[:K], 1e-5 * scale * spectrum[:K])
 
 
+def test_eigenvalues_whose_squares_leave_the_range_of_float64_are_not_known() -> None:
+    """As of a run that is about to diverge: no warning, no number."""
+    pairs = solve(1e200 * torch.arange(1, 201, dtype=torch.float64) ** -1.0, 3)
+    assert torch.isnan(torch.as_tensor(pairs.values)).all()
+    assert not pairs.converged.any()
+
+
 def test_products_are_counted_and_fewer_than_arpack_takes() -> None:
     problem = PROBLEMS["wide_mlp-mse"]
     multiply = hvp(problem.loss, problem.theta)

@@ -33,6 +33,7 @@ SPECTRA: dict[str, Any] = {
     "hessian_subspace": {"every": 3, "k": 2},
     "first_layer": {"every": 6},
     "hessian_spectrum": {"every": 3},
+    "gauss_newton_trace": {"every": 4},
     "per_class": {"at": [0, 12]},
     "layer_diagonals": {"at": [0, 4, 12], "entries": 4},
     "hessian_density": {"at": [0, 4, 12], "probes": 2, "nodes": 10},

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import product
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -17,12 +19,14 @@ from stepscape.curvature import (
     feature_kernel,
     gauss_newton,
     hvp,
+    noise,
     spectral_density,
     summed,
     tangent_kernel,
     third_derivative,
     top_eigenpairs,
 )
+from stepscape.registry import make
 from stepscape.training.problem import Problem
 from tests.cases import PROBLEMS
 from tests.factories import SMALL_DIGITS, make_run, normal, train
@@ -59,6 +63,36 @@ def test_gauss_newton_and_the_rest_are_the_dense_ones(loss: str) -> None:
         rest(vectors), vectors @ (hessian - expected), rtol=0, atol=1e-12 * hessian.norm().item()
     )
     assert torch.linalg.eigvalsh(expected).min() > -1e-12
+
+
+@pytest.mark.parametrize("loss", ["mse", "cross_entropy"])
+def test_the_trace_of_gauss_newton_is_the_dense_one(loss: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    problem = _problem(loss)
+    observable: Any = make("observable", {"name": "gauss_newton_trace", "every": 1}, "observable")
+    snapshot: Any = SimpleNamespace(problem=problem, theta=problem.initial())
+    expected = _dense_parts(problem, snapshot.theta)[0].trace().item()
+    for numbers in (2**20, 7 * 10 * len(snapshot.theta)):  # in one part, and in parts of seven samples
+        monkeypatch.setattr(noise, "_NUMBERS", numbers)
+        measured, _ = observable.measure(snapshot, {})
+        assert measured["gauss_newton_trace"] == pytest.approx(expected, rel=1e-12)
+
+
+def test_noise_on_labels_has_the_covariance_of_gauss_newton() -> None:
+    """Of gradients on a batch of all samples under squared error: std^2 G / N, whose trace is measured."""
+    run = make_run(SMALL_DIGITS, dtype="float64", loss="mse", model={"name": "mlp", "hidden": [3]})
+    problem = Problem(run, CPU)
+    theta, (inputs, targets) = problem.initial().requires_grad_(), (problem.train.inputs, problem.train.targets)
+    outputs = problem.outputs(theta, inputs)
+    squares = 0.0
+    for sample, output in product(range(len(outputs)), range(outputs.shape[1])):  # unit noise on one label at a time
+        moved = targets.clone()
+        moved[sample, output] += 1.0
+        change = run.loss(outputs, moved) - run.loss(outputs, targets)
+        squares += torch.autograd.grad(change, theta, retain_graph=True)[0].square().sum().item()
+    observable: Any = make("observable", {"name": "gauss_newton_trace", "every": 1}, "observable")
+    snapshot: Any = SimpleNamespace(problem=problem, theta=theta.detach())
+    measured, _ = observable.measure(snapshot, {})
+    assert squares == pytest.approx(measured["gauss_newton_trace"] / len(outputs), rel=1e-10)
 
 
 def test_gauss_newton_of_a_linear_model_is_its_hessian() -> None:

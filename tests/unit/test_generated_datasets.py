@@ -20,7 +20,7 @@ from stepscape.registry import make
 from stepscape.training.random import generator
 from tests.stand_ins import real_data
 
-DRAWN = ("gaussian_mixture", "mnist1d", "multi_index", "single_index", "sparse_parity")
+DRAWN = ("gaussian_mixture", "matrix_sensing", "mnist1d", "multi_index", "single_index", "sparse_parity")
 SIZED = {"train_size": 400, "test_size": 300}
 
 
@@ -49,7 +49,7 @@ def test_another_seed_draws_another_set_and_test_samples_are_no_training_samples
     assert not np.array_equal(data.train_inputs[:300], data.test_inputs)
 
 
-@pytest.mark.parametrize("name", ["multi_index", "single_index", "gaussian_mixture"])
+@pytest.mark.parametrize("name", ["multi_index", "single_index", "gaussian_mixture", "matrix_sensing"])
 def test_inputs_are_standard_normal(name: str) -> None:
     fields = {"separation": 0.0} if name == "gaussian_mixture" else {}
     data = load(name, train_size=1000, test_size=1000, **fields)
@@ -232,3 +232,28 @@ def test_what_cannot_be_is_refused(given: dict[str, Any], allowed: str) -> None:
     with pytest.raises(Mistaken) as caught:
         make("dataset", given, "dataset")
     assert allowed in caught.value.mistakes[0].allowed
+
+
+# --------------------------------------------------------------------------------------------------- sensed matrices
+
+
+@pytest.mark.parametrize("rank", [1, 3])
+def test_a_sensed_matrix_is_what_its_measurements_say(rank: int) -> None:
+    member = dataset("matrix_sensing", size=6, rank=rank, train_size=60, test_size=40)
+    data = member.load()
+    solved, *_ = np.linalg.lstsq(data.train_inputs.reshape(60, 36), data.train_targets)
+    found = solved.reshape(6, 6)
+    np.testing.assert_allclose(found, member.matrix(), rtol=0, atol=1e-12)
+    np.testing.assert_allclose(np.linalg.eigvalsh(found), [0] * (6 - rank) + [1] * rank, rtol=0, atol=1e-12)
+    np.testing.assert_allclose(data.test_inputs.reshape(40, 36) @ solved, data.test_targets, rtol=0, atol=1e-12)
+
+
+def test_only_training_targets_of_a_sensed_matrix_are_noisy() -> None:
+    clean, noisy = (load("matrix_sensing", train_size=2000, noise=noise) for noise in (0.0, 0.2))
+    assert kstest(((noisy.train_targets - clean.train_targets) / 0.2).ravel(), "norm").pvalue > 1e-3
+    assert np.array_equal(clean.test_targets, noisy.test_targets)
+
+
+def test_a_sensed_matrix_has_no_more_rank_than_rows() -> None:
+    with pytest.raises(Mistaken, match="at most as large a rank as the matrix has rows"):
+        dataset("matrix_sensing", size=4, rank=5)

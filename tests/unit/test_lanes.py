@@ -22,6 +22,8 @@ from tests.factories import LEAST_SQUARES, SMALL_DIGITS, make_run
 
 CPU = torch.device("cpu")
 STUDENTS = {"name": "student_neurons", "neurons": 3}
+FACTORS = {"name": "matrix_factorisation", "columns": 3}
+MATRICES = {"loss": "mse", "dataset": {"name": "matrix_sensing", "size": 6, "train_size": 40, "test_size": 20}}
 TEACHERS = {"loss": "mean_output", "dataset": {"name": "single_index", "inputs": 5, "train_size": 40, "test_size": 20}}
 MODELS: list[Any] = [
     {"name": "mlp", "hidden": [5]},  # 385 parameters
@@ -33,6 +35,7 @@ MODELS: list[Any] = [
     {"name": "two_layer", "width": 11},
     {"name": "two_layer", "width": 6, "second_layer": "fixed", "activation": "tanh"},
     STUDENTS,
+    FACTORS,
 ]
 ALONE: list[Any] = [
     {"name": "cnn", "channels": [2, 3]},
@@ -59,7 +62,8 @@ def _deterministic() -> None:
 
 
 def _runs(count: int, **changed: Any) -> list[Run]:
-    own = TEACHERS if changed.get("model") == STUDENTS else {"loss": "cross_entropy"}
+    owned = {str(STUDENTS): TEACHERS, str(FACTORS): MATRICES}
+    own = owned.get(str(changed.get("model")), {"loss": "cross_entropy"})
     given = {"observe": OBSERVED, **own, **changed}
     rates = np.geomspace(0.02, 0.6, count)
     return [make_run(SMALL_DIGITS, **given, lr=float(rate), seed=index % 3) for index, rate in enumerate(rates)]

@@ -86,6 +86,7 @@ VARIANTS: dict[str, list[tuple[dict[str, Any], tuple[int, ...]]]] = {
         *((RESIDUAL | {"norm": norm}, (2, 5, 4)) for norm in ("none", "batch", "layer")),
         ({"channels": [2], "blocks": 2}, (1, 4, 4)),
     ],
+    "matrix_factorisation": [({}, (4, 4)), ({"columns": 2, "symmetric": False}, (3, 5))],
     "student_neurons": [({"neurons": 1}, (5,)), ({"neurons": 3}, (5,))],
     "transformer": [
         (TRANSFORMER | {"patch": 2}, (2, 4, 6)),
@@ -286,6 +287,7 @@ FUNCTIONS: dict[str, Function] = {
     "residual": _residual,
     "transformer": _transformer,
     "student_neurons": _student_neurons,
+    "matrix_factorisation": lambda model, p, x: np.einsum("nij,oik,ojk->no", x, p["left"], p.get("right", p["left"])),
 }
 
 

@@ -68,7 +68,7 @@ def test_the_gradient_at_the_teacher_itself_is_zero_and_no_nan() -> None:
     [
         ({"loss": "mse"}, "mean_output: outputs of student_neurons are losses"),
         ({**SMALL_DIGITS, "loss": "mean_output"}, "a loss of outputs and targets: outputs of mlp are no losses"),
-        ({"observe": {"feature_kernel": {"at": [0]}}}, "student_neurons has no last linear layer"),
+        ({"observe": {"feature_kernel": {"at": [0]}}}, "student_neurons trains no last linear layer"),
     ],
 )
 def test_losses_and_outputs_must_suit_each_other(changed: dict[str, Any], told: str) -> None:

@@ -116,6 +116,7 @@ EVERYTHING = {
     "hessian_subspace": {"every": 2, "k": 2, "tol": 1e-2, "audit_every": 2},
     "distance": {"every": 1},
     "noise_scale": {"every": 3},
+    "gauss_newton_trace": {"at": [3]},
     "hessian_noise": {"at": [3], "probes": 2},
     "hessian_density": {"every": 6, "probes": 2, "nodes": 5},
     "batch_top": {"at": [3]},

@@ -10,7 +10,7 @@ import numpy as np
 import xarray as xr
 
 from stepscape.analysis.estimates import Estimate, fit_slope
-from stepscape.analysis.learning_rates import Censored, Located, best_lr, largest_stable_lr
+from stepscape.analysis.learning_rates import Censored, Located, basin_centre, largest_stable_lr
 from stepscape.analysis.saturation import Saturating, fit_saturating
 
 FEWEST_BATCH_SIZES = 5
@@ -74,7 +74,7 @@ def stable_scaling(ds: xr.Dataset) -> BatchScaling:
 
 def best_scaling(ds: xr.Dataset) -> BatchScaling:
     """The best learning rate against the batch size; arguments as in `stable_scaling`."""
-    return _scaling(ds, best_lr, _survived(ds, ds.final_train_loss.values))
+    return _scaling(ds, basin_centre, _survived(ds, ds.final_train_loss.values))
 
 
 def log_loss_ratio(ds: xr.Dataset) -> np.ndarray:
@@ -114,6 +114,6 @@ def _scaling(
     }
     sides = {size: [place.censored for place in places if place.censored] for size, places in found.items()}
     return BatchScaling(
-        {size: [place.log_lr for place in places] for size, places in found.items() if not sides[size]},
+        {size: [place.log for place in places] for size, places in found.items() if not sides[size]},
         {size: beyond[0] for size, beyond in sides.items() if beyond},
     )

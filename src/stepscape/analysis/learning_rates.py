@@ -1,4 +1,4 @@
-"""The largest stable and the best learning rate of a grid, for one optimizer, batch size and seed."""
+"""Where on a grid something lies: the largest stable learning rate, the centre of the basin of the least value."""
 
 from __future__ import annotations
 
@@ -15,19 +15,19 @@ CAP = 2.0
 """Where log(final / initial loss) is cut, so that how far a run blew up does not move where it crosses 0."""
 
 BASIN, DECAY = 1.5, 1.25
-"""How far above the least loss, as a factor, learning rates count; and the factor that costs a weight of 1/e."""
+"""How far above the least value, as a factor, points count; and the factor that costs a weight of 1/e."""
 
 
 @dataclass(frozen=True)
 class Located:
-    """Where on a grid of learning rates something lies.
+    """Where on a grid of positive numbers, such as learning rates, something lies.
 
     Attributes:
-        log_lr: natural logarithm of the learning rate; where censored, of the end of the grid that it lies beyond.
+        log: its natural logarithm; where censored, that of the end of the grid that it lies beyond.
         censored: `left` if it lies below the grid, `right` if above.
     """
 
-    log_lr: float
+    log: float
     censored: Censored | None = None
 
 
@@ -60,23 +60,23 @@ def largest_stable_lr(lrs: Sequence[float], log_ratios: Sequence[float]) -> Loca
     return Located(float(logs[above - 1] + share * (logs[above] - logs[above - 1])))
 
 
-def best_lr(lrs: Sequence[float], losses: Sequence[float]) -> Located:
-    """The learning rate of least loss, as the centre of its basin.
+def basin_centre(grid: Sequence[float], values: Sequence[float]) -> Located:
+    """Where values are least, as the centre of their basin: of losses over learning rates the best one.
 
-    The mean of log lr over learning rates whose loss is within `BASIN` of the least, with weights
-    exp(-log(loss / least) / log `DECAY`): the one of least loss alone jumps by whole steps of the grid.
+    The mean of the grid's logarithms over points whose value is within `BASIN` of the least, with weights
+    exp(-log(value / least) / log `DECAY`): the least one alone jumps by whole steps of the grid.
 
     Args:
-        lrs: the grid (n,), in any order, no two alike.
-        losses: the final loss of each (n,), not negative; NaN or infinite where the run diverged.
+        grid: positive numbers (n,), in any order, no two alike.
+        values: one for each (n,), not negative; NaN or infinite where there is none, as of a run that diverged.
 
     Returns:
-        Where it lies: censored where the least loss is at an end of the grid, `left` if all diverged.
+        Where it lies: censored where the least value is at an end of the grid, `left` if there is none.
 
     Raises:
-        ValueError: there are none, or two are alike.
+        ValueError: the grid is empty, or two of it are alike.
     """
-    logs, found = _sorted(lrs, losses)
+    logs, found = _sorted(grid, values)
     found = np.where(np.isfinite(found), found, inf)
     least = int(found.argmin())
     if not np.isfinite(found[least]) or least == 0:
@@ -88,8 +88,8 @@ def best_lr(lrs: Sequence[float], losses: Sequence[float]) -> Located:
     return Located(float(np.average(logs[near], weights=weights)))
 
 
-def _sorted(lrs: Sequence[float], values: Sequence[float]) -> tuple[np.ndarray, np.ndarray]:
-    if not len(lrs) or len(set(lrs)) != len(lrs):
-        raise ValueError(f"the learning rates {sorted(lrs)}; at least one, and no two alike")
-    order = np.argsort(lrs)
-    return np.log(np.asarray(lrs, dtype=float)[order]), np.asarray(values, dtype=float)[order]
+def _sorted(grid: Sequence[float], values: Sequence[float]) -> tuple[np.ndarray, np.ndarray]:
+    if not len(grid) or len(set(grid)) != len(grid):
+        raise ValueError(f"the grid {sorted(grid)}; at least one point, and no two alike")
+    order = np.argsort(grid)
+    return np.log(np.asarray(grid, dtype=float)[order]), np.asarray(values, dtype=float)[order]

@@ -130,7 +130,7 @@ def stability_gains(ds: xr.Dataset) -> dict[tuple[int, float], list[float] | Non
             heavy, plain = places[size, beta, seed], places[size, 0.0, seed]
             known = gains.setdefault((size, beta), [])
             beyond = heavy.censored or plain.censored
-            gains[size, beta] = None if beyond or known is None else [*known, heavy.log_lr - plain.log_lr]
+            gains[size, beta] = None if beyond or known is None else [*known, heavy.log - plain.log]
     return gains
 
 

@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Annotated
 from pydantic import ConfigDict
 from pydantic.dataclasses import dataclass as typed_dataclass
 
-from stepscape.claims import Claim, Judgement
-from stepscape.fields import Flag, Fraction, PositiveReal, Several, describe
+from stepscape.claims import Judgement
+from stepscape.claims._control import ControlClaim
+from stepscape.fields import Fraction, PositiveReal, Several, describe
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -18,21 +19,16 @@ if TYPE_CHECKING:
 
 
 @typed_dataclass(frozen=True, kw_only=True, config=ConfigDict(extra="forbid"))
-class DecayClaim(Claim):
+class DecayClaim(ControlClaim):
     """A claim about the last part of loss curves."""
 
     decades: Annotated[PositiveReal, describe("of steps, up to the last, that are fitted", "powers of ten")] = 1.0
-    control: Annotated[Flag, describe("whether it is judged where it must fail")] = False
     fewest: Annotated[Several, describe("runs that must have enough losses to fit", "runs")] = 3
     confidence: Annotated[Fraction, describe("level of the interval")] = 0.95
 
     def needs(self, run: Run) -> tuple[tuple[str, ...], ...]:
         """The training loss."""
         return (("losses",),)
-
-    def named(self, statement: str) -> str:
-        """The statement, said to be a control where it is one."""
-        return f"Control, which must fail: {statement[0].lower()}{statement[1:]}" if self.control else statement
 
     def curves(self, ds: xr.Dataset) -> tuple[list[int], list[Decay], dict[str, int]]:
         """The runs that are judged, the ends of their curves, and how many played which part."""

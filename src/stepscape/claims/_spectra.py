@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Annotated
 from pydantic import ConfigDict
 from pydantic.dataclasses import dataclass as typed_dataclass
 
-from stepscape.claims import Claim, Judgement, Verdict
-from stepscape.fields import Flag, Fraction, Several, describe
+from stepscape.claims import Judgement, Verdict
+from stepscape.claims._control import ControlClaim
+from stepscape.fields import Fraction, Several, describe
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -25,10 +26,9 @@ WHAT = {
 
 
 @typed_dataclass(frozen=True, kw_only=True, config=ConfigDict(extra="forbid"))
-class SpectrumClaim(Claim):
+class SpectrumClaim(ControlClaim):
     """A claim about a whole spectrum at the two ends of training."""
 
-    control: Annotated[Flag, describe("whether it is judged where it must fail")] = False
     fewest: Annotated[Several, describe("runs that must be judged", "runs")] = 3
     confidence: Annotated[Fraction, describe("level of the interval")] = 0.95
 
@@ -53,10 +53,6 @@ class SpectrumClaim(Claim):
         if rows is not None and kept is not None and kept < rows(run):
             return f"a run whose {self.recorded} keeps {kept} of {rows(run)} eigenvalues: a larger `k`"
         return ""
-
-    def named(self, statement: str) -> str:
-        """The statement, said to be a control where it is one."""
-        return f"Control, which must fail: {statement[0].lower()}{statement[1:]}" if self.control else statement
 
     def mean(
         self, ds: xr.Dataset, values: Sequence[float | None], verdict: Callable[[float, float], Verdict], reason: str

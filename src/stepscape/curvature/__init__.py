@@ -10,7 +10,7 @@ from stepscape.curvature.density import Density, counting_function, density_curv
 from stepscape.curvature.diagonal import estimated_diagonal
 from stepscape.curvature.eigenpairs import Eigenpairs, top_eigenpairs
 from stepscape.curvature.expansion import Expansion
-from stepscape.curvature.gauss_newton import difference, gauss_newton
+from stepscape.curvature.gauss_newton import difference, gauss_newton, gauss_newton_trace
 from stepscape.curvature.kernels import alignment, feature_kernel, tangent_kernel
 from stepscape.curvature.label_noise import regulariser, stationary_loss
 from stepscape.curvature.leading import Leading, follow_leading
@@ -41,6 +41,7 @@ __all__ = [
     "feature_kernel",
     "follow_leading",
     "gauss_newton",
+    "gauss_newton_trace",
     "gradient_variance",
     "hessian_variance",
     "hvp",

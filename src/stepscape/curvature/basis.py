@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from math import hypot
+
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -167,7 +169,7 @@ class Basis:
         near = self._project_out(vector, last)
         components, left = self._full_pass(vector, near)
         removed = components[: self.size]
-        if removed @ removed > (_MUCH * left) ** 2:
+        if hypot(*removed) > _MUCH * left:  # squares might leave float64's range
             correction, left = self._full_pass(vector, near[:0])
             components[: self.size] += correction
         components[last : self.size] += components[self.size :]

@@ -7,6 +7,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
+from stepscape.curvature.noise import chunks
 from stepscape.curvature.products import Operator, hvp
 
 
@@ -45,6 +46,38 @@ def gauss_newton(outputs: Callable[[Tensor], Tensor], loss: Callable[[Tensor], T
         return torch.autograd.grad(values, point, back, retain_graph=True, materialize_grads=True)[0]
 
     return multiply
+
+
+def gauss_newton_trace(
+    outputs: Callable[[Tensor, Tensor], Tensor],
+    loss: Callable[[Tensor, Tensor], Tensor],
+    theta: Tensor,
+    samples: tuple[Tensor, Tensor],
+) -> float:
+    """Trace of G = 1/N sum_i J_i^T (d^2 loss / d f^2) J_i, exact: the Jacobian of every sample is computed.
+
+    Args:
+        outputs: maps theta (P,) and one input to outputs f (C,).
+        loss: maps outputs (C,) and one target to the scalar loss of that sample.
+        theta: (P,), the point.
+        samples: inputs (N, ...) and targets (N, ...).
+
+    Returns:
+        The trace; NaN or infinite where a Jacobian is not finite.
+    """
+
+    def of_sample(point: Tensor, inputs: Tensor, target: Tensor) -> Tensor:
+        values = outputs(point, inputs)
+        jacobian = torch.func.jacrev(outputs)(point, inputs)
+        inner = torch.func.jacrev(torch.func.grad(loss))(values, target)  # networks here have no forward mode
+        return torch.sum((inner @ jacobian) * jacobian, dtype=torch.float64)
+
+    rows = torch.func.vmap(of_sample, in_dims=(None, 0, 0))
+    numbers = theta.numel() * samples[1][0].numel()
+    total = torch.zeros((), dtype=torch.float64, device=theta.device)
+    for chunk in chunks(numbers, samples):
+        total += rows(theta, *chunk).sum()
+    return (total / len(samples[0])).item()
 
 
 def difference(minuend: Operator, subtrahend: Operator) -> Operator:

@@ -30,7 +30,7 @@ def gradient_variance(
     one = torch.func.grad(sample_loss)
     rows = torch.func.vmap(one, in_dims=(None, *(0 for _ in samples)))
     total = torch.zeros((), dtype=torch.float64, device=theta.device)
-    for chunk in _chunks(theta, samples):
+    for chunk in chunks(theta.numel(), samples):
         total += torch.linalg.vector_norm(rows(theta, *chunk) - mean, dtype=torch.float64) ** 2
     return (total / len(samples[0])).item()
 
@@ -59,14 +59,14 @@ def hessian_variance(
 
     rows = torch.func.vmap(torch.func.grad(slope), in_dims=(None, 0, 0))  # networks here have no forward mode
     whole, along = torch.zeros(2, dtype=torch.float64, device=theta.device)
-    for chunk in _chunks(theta, samples):
+    for chunk in chunks(theta.numel(), samples):
         away = (rows(theta, *chunk) - product).double()
         whole += (away**2).sum()
         along += ((away @ vector.double()) ** 2).sum()
     return (whole / len(samples[0])).item(), (along / len(samples[0])).item()
 
 
-def _chunks(theta: Tensor, samples: tuple[Tensor, ...]) -> Iterator[tuple[Tensor, ...]]:
-    """The samples in parts whose vectors (n, P) are held at once."""
-    size = max(1, min(len(samples[0]), _NUMBERS // theta.numel()))
+def chunks(numbers: int, samples: tuple[Tensor, ...]) -> Iterator[tuple[Tensor, ...]]:
+    """The samples in parts of which so many numbers each are held at once, such as a gradient (P,)."""
+    size = max(1, min(len(samples[0]), _NUMBERS // numbers))
     return zip(*(values.split(size) for values in samples), strict=True)

@@ -1,4 +1,4 @@
-"""Ticks at the values of a grid."""
+"""Ticks at the values of a grid, and cells around them."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from math import frexp, log
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    import numpy as np
     from matplotlib.axis import Axis
 
 
@@ -33,6 +34,17 @@ def plain_ticks(axis: Axis) -> None:
     axis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0) if high < 1000 * low else (1.0,)))
     axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
     axis.set_minor_formatter(NullFormatter())
+
+
+def cell_borders(centres: np.ndarray) -> np.ndarray:
+    """Borders of cells around values on a logarithmic axis, (n + 1,)."""
+    import numpy as np
+
+    logs = np.log2(centres.astype(float))
+    halves = np.diff(logs) / 2 if len(logs) > 1 else np.array([0.5])
+    return np.asarray(
+        2 ** np.concatenate(([logs[0] - halves[0]], logs[:-1] + halves[: len(logs) - 1], [logs[-1] + halves[-1]]))
+    )
 
 
 def _spread(values: Sequence[float], most: int) -> list[float]:

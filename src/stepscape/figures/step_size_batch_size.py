@@ -89,15 +89,15 @@ class StepSizeBatchSize(Figure):
 
         from stepscape.analysis.batch_scaling import best_scaling, stable_scaling
         from stepscape.figures._style import legend_below
-        from stepscape.figures._ticks import grid_ticks
+        from stepscape.figures._ticks import cell_borders, grid_ticks
 
         ax, ds = panel.ax, panel.ds
         sizes, rates = np.unique(ds.batch_size.values), np.unique(ds.lr.values)
         medians, diverged = _cells(ds, sizes, rates)
         colors = sns.color_palette("vlag", as_cmap=True).with_extremes(bad="0.75")
         norm = TwoSlopeNorm(0, np.log(self.least), np.log(self.most))
-        borders = _borders(rates)
-        mesh = ax.pcolormesh(_borders(sizes), borders, np.ma.masked_invalid(medians), cmap=colors, norm=norm)
+        borders = cell_borders(rates)
+        mesh = ax.pcolormesh(cell_borders(sizes), borders, np.ma.masked_invalid(medians), cmap=colors, norm=norm)
         rows, columns = np.nonzero(diverged)
         ax.plot(sizes[columns], rates[rows], "x", color="black", markersize=5)
         ax.set(xscale="log", yscale="log", title=panel.title)
@@ -131,17 +131,6 @@ def _cells(ds: xr.Dataset, sizes: np.ndarray, rates: np.ndarray) -> tuple[np.nda
                 medians[row, column] = np.median(ratios[here])
                 diverged[row, column] = (ds.status.values[here] == "diverged").any()
     return medians, diverged
-
-
-def _borders(centres: np.ndarray) -> np.ndarray:
-    """Borders of cells around values on a logarithmic axis, (n + 1,)."""
-    import numpy as np
-
-    logs = np.log2(centres.astype(float))
-    halves = np.diff(logs) / 2 if len(logs) > 1 else np.array([0.5])
-    return np.asarray(
-        2 ** np.concatenate(([logs[0] - halves[0]], logs[:-1] + halves[: len(logs) - 1], [logs[-1] + halves[-1]]))
-    )
 
 
 def _draw_fit(ax: Axes, scaling: BatchScaling, color: str, saturates: bool) -> None:

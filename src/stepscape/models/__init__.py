@@ -45,7 +45,7 @@ class Model(Member):
             return {name: tuple(held.shape) for name, held in self.build(input_shape, outputs).named_parameters()}
 
     def multiplications(self, input_shape: tuple[int, ...], outputs: int) -> int:
-        """Multiplications of one forward pass of one sample: what the cost of a run is estimated from."""
+        """Multiplications that one more sample adds to a forward pass: what the cost of a run is estimated from."""
         raise NotImplementedError
 
     def input_fault(self, input_shape: tuple[int, ...]) -> str | None:

@@ -21,10 +21,9 @@ def uniform_by_fan_in(module: nn.Module, random: np.random.Generator) -> None:
 
 
 def standard_normal(module: nn.Module, random: np.random.Generator, scale: float = 1.0) -> None:
-    """Weights and biases of every layer from N(0, scale^2), drawn from `random` in float64."""
-    for layer, _ in _layers(module):
-        for parameter in layer.parameters(recurse=False):
-            _set(parameter, scale * random.standard_normal(tuple(parameter.shape)))
+    """All parameters, whatever they are called, from N(0, scale^2), drawn from `random` in float64."""
+    for parameter in module.parameters():
+        _set(parameter, scale * random.standard_normal(tuple(parameter.shape)))
 
 
 def normal_by_fan_in(module: nn.Module, random: np.random.Generator, gain: float = 1.0) -> None:

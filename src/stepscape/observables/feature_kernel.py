@@ -31,8 +31,8 @@ class FeatureKernel(KernelSpectrum):
         return self.spectrum_variables(run, "feature_kernel", "the feature kernel")
 
     def fault(self, run: Run) -> tuple[str, Any, str] | None:
-        if run.model.returns_losses:
-            return "name", self.name, f"nothing: {run.model.name} has no last linear layer"
+        if not run.model.trains_last_layer:
+            return "name", self.name, f"nothing: this {run.model.name} trains no last linear layer"
         return super().fault(run)
 
     def gradients(self, run: Run) -> float:
