@@ -50,7 +50,7 @@ SMALL: Mapping[str, Mapping[str, int]] = {
     "central_flows": {"faster": 2, "hidden": 16, "blocks": 4},
     "class_imbalance": {"faster": 15},
     "edge_of_stability": {"faster": 20, "blocks": 11},
-    "flatter_faster": {"faster": 20, "size": 8},
+    "flatter_faster": {"faster": 60, "size": 8},
     "hessian_inertia": {"faster": 2, "hidden": 8, "k": 3, "blocks": 1},
     "label_noise": {"faster": 40},
     "momentum": {"faster": 16, "train_size": 160},
