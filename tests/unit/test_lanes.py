@@ -61,9 +61,13 @@ def _deterministic() -> None:
     prepare("cpu")
 
 
+def _own(model: Any) -> dict[str, Any]:
+    """The dataset and the loss of a model that is not for digits."""
+    return {str(STUDENTS): TEACHERS, str(FACTORS): MATRICES}.get(str(model), {})
+
+
 def _runs(count: int, **changed: Any) -> list[Run]:
-    owned = {str(STUDENTS): TEACHERS, str(FACTORS): MATRICES}
-    own = owned.get(str(changed.get("model")), {"loss": "cross_entropy"})
+    own = _own(changed.get("model")) or {"loss": "cross_entropy"}
     given = {"observe": OBSERVED, **own, **changed}
     rates = np.geomspace(0.02, 0.6, count)
     return [make_run(SMALL_DIGITS, **given, lr=float(rate), seed=index % 3) for index, rate in enumerate(rates)]
@@ -220,7 +224,7 @@ def test_an_observable_that_fails_ends_its_own_lane(monkeypatch: pytest.MonkeyPa
 
 @pytest.mark.parametrize("model", [*MODELS, {"name": "deep_linear", "hidden": [5], "bias": True}], ids=str)
 def test_a_lane_form_is_the_network(model: Any) -> None:
-    run = make_run(SMALL_DIGITS, model=model, dtype="float64", **(TEACHERS if model == STUDENTS else {}))
+    run = make_run(SMALL_DIGITS, model=model, dtype="float64", **_own(model))
     problem = Problem(run, CPU)
     theta = torch.stack([problem.initial(), 2 * problem.initial(), -problem.initial()])
     inputs = torch.stack([problem.train.inputs, problem.train.inputs.flip(0), problem.train.inputs + 1])

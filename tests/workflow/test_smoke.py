@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 
+import matplotlib.pyplot as plt
 import pytest
 
 from stepscape import open_study
@@ -43,4 +44,5 @@ def test_they_run(fresh: Project) -> None:
             assert (results / f"figures/{entry.id}.svg").is_file()
             drawing = entry.member.draw(pick(study, entry, ds))
             assert any(axes.has_data() for axes in drawing.axes) or (name, entry.id) in WITHOUT_DATA, (name, entry.id)
+            plt.close(drawing)
         assert (results / "report.html").is_file()
