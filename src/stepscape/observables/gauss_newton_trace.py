@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from stepscape.observables import Observable, Variable
+from stepscape.observables._samples import coupled
 from stepscape.registry import member
 
 if TYPE_CHECKING:
@@ -31,9 +32,7 @@ class GaussNewtonTrace(Observable):
         return 20.0 * run.dataset.outputs
 
     def fault(self, run: Run) -> tuple[str, Any, str] | None:
-        if run.model.couples_samples:
-            return "model", run.model.name, "a model whose samples have gradients of their own: no `norm: batch`"
-        return None
+        return coupled(run)
 
     def measure(self, snapshot: Snapshot, memory: Memory) -> tuple[Mapping[str, float], Memory]:
         from stepscape.curvature import gauss_newton_trace

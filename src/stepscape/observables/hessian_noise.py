@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from stepscape.fields import PositiveReal, Several, describe
 from stepscape.observables import Observable, Variable
+from stepscape.observables._samples import coupled
 from stepscape.observables._tracking import LEAST_TOL
 from stepscape.registry import member
 
@@ -43,8 +44,8 @@ class HessianNoise(Observable):
         return 40.0 * (self.probes + 1)
 
     def fault(self, run: Run) -> tuple[str, Any, str] | None:
-        if run.model.couples_samples:
-            return "model", run.model.name, "a model whose samples have Hessians of their own: no `norm: batch`"
+        if fault := coupled(run, "Hessians"):
+            return fault
         if self.tol < LEAST_TOL[run.dtype]:
             return "tol", self.tol, f"at least {LEAST_TOL[run.dtype]:g}, what {run.dtype} can reach"
         return None

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from stepscape.observables import Observable, Variable
+from stepscape.observables._samples import coupled
 from stepscape.registry import member
 
 if TYPE_CHECKING:
@@ -34,9 +35,7 @@ class NoiseScale(Observable):
         return 20.0 + (0.0 if run.is_full_batch else 1.0)
 
     def fault(self, run: Run) -> tuple[str, Any, str] | None:
-        if run.model.couples_samples:
-            return "model", run.model.name, "a model whose samples have gradients of their own: no `norm: batch`"
-        return None
+        return coupled(run)
 
     def measure(self, snapshot: Snapshot, memory: Memory) -> tuple[Mapping[str, float], Memory]:
         from stepscape.curvature import gradient_variance

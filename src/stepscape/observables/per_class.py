@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from stepscape.observables import Observable, Variable
 from stepscape.observables._layers import head
+from stepscape.observables._samples import coupled
 from stepscape.registry import member
 
 if TYPE_CHECKING:
@@ -49,8 +50,8 @@ class PerClass(Observable):
     def fault(self, run: Run) -> tuple[str, Any, str] | None:
         if not run.dataset.has_classes:
             return "dataset", run.dataset.name, "a dataset with classes"
-        if run.model.couples_samples:
-            return "model", run.model.name, "a model whose samples have gradients of their own: no `norm: batch`"
+        if fault := coupled(run):
+            return fault
         if head(run) is None:
             return "model", run.model.name, "a model that ends in a trained linear layer with a row for each class"
         return None
