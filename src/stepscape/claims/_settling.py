@@ -34,8 +34,9 @@ class SettlingClaim(ControlClaim):
 
     def fault(self, run: Run) -> str:
         """No momentum to speak of, no start to compare with, or a trace without a loss."""
-        if run.lr is None or not hasattr(run.optimizer, "beta"):
-            return f"a run of {run.optimizer.name}, which has no learning rate and momentum beta"
+        for lacking, what in ((run.lr is None, "learning rate"), (not hasattr(run.optimizer, "beta"), "momentum beta")):
+            if lacking:
+                return f"a run of {run.optimizer.name}, which has no {what}"
         trace, losses = run.observable("gauss_newton_trace"), run.observable("losses")
         if trace and not trace.is_due(0):
             return "a run whose gauss_newton_trace is not recorded at step 0"
