@@ -16,9 +16,9 @@ import xarray as xr
 
 import stepscape
 from benchmarks.looks import listed, look, opened, span, with_interval
+from stepscape.analysis.clocks import clock_of
 from stepscape.analysis.settling import (
     Fastest,
-    clock,
     fastest_dampings,
     fastest_momenta,
     line,
@@ -43,12 +43,12 @@ def lines(paths: Paths) -> Iterator[str]:
     fitted = ds.stepscape.runs(optimizer="gd").final_test_loss.values
     yield f"The start: tr G {span(first(ds), 3)}, test loss {span(fitted, 3)}"
     runs = ds.stepscape.runs(optimizer_name="label_noise_sgd")
-    found = fastest_momenta(runs, LEVEL)
+    found = fastest_momenta(settled(runs, LEVEL))
     yield "The fastest momentum, medians over seeds, by learning rate"
     yield from by_rate(found)
     yield "Exponents: of 1 - beta, of the time, and of the time without momentum"
     for level in LEVELS:
-        yield f"  settled at {level:g}: {exponents(fastest_momenta(runs, level))}"
+        yield f"  settled at {level:g}: {exponents(fastest_momenta(settled(runs, level)))}"
     yield from without_ends(found)
     yield f"  settled at {LEVEL:g} without momentum, from one learning rate to the next: {between(found)}"
     yield from nonlinear(runs, paths)
@@ -129,7 +129,7 @@ def between(found: Mapping[float, Sequence[Fastest]]) -> str:
 
 def once(ds: xr.Dataset) -> Iterator[str]:
     """A line a learning rate: the momentum that is at the level first, medians over seeds."""
-    steps = clock(ds, "gauss_newton_trace")
+    steps = clock_of(ds, "gauss_newton_trace")
     times: dict[tuple[float, float], list[float]] = {}
     for run in settled(ds, LEVEL):
         trace = ds.gauss_newton_trace.values[run.run]

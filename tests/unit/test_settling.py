@@ -117,7 +117,7 @@ def test_runs_that_diverged_or_did_not_reach_the_level_have_not_settled() -> Non
 
 
 def test_the_fastest_follows_both_powers() -> None:
-    found = fastest_momenta(study(), 0.3)
+    found = fastest_momenta(settled(study(), 0.3))
     assert list(found) == sorted(RATES)
     for lr, seeds in fastest_dampings(found).items():
         assert [exp(place) for place in seeds] == pytest.approx([lr ** (2 / 3)] * 3, rel=0.12)
@@ -129,7 +129,7 @@ def test_the_fastest_follows_both_powers() -> None:
 
 
 def test_without_momentum_the_power_is_two() -> None:
-    times = settling_times(fastest_momenta(study(), 0.3), "none")
+    times = settling_times(fastest_momenta(settled(study(), 0.3)), "none")
     assert sorted(times) == sorted(RATES[:4]), "4^9 updates and more are beyond the end"
     plain = line(times)
     assert plain is not None
@@ -137,7 +137,7 @@ def test_without_momentum_the_power_is_two() -> None:
 
 
 def test_a_learning_rate_whose_fastest_lies_at_an_end_of_the_grid_is_left_out() -> None:
-    found = fastest_momenta(study(dampings=[damping for damping in DAMPINGS if damping > 0.02]), 0.3)
+    found = fastest_momenta(settled(study(dampings=[damping for damping in DAMPINGS if damping > 0.02]), 0.3))
     ends = {lr for lr in RATES if lr ** (2 / 3) < 0.02}
     kept = fastest_dampings(found)
     assert ends
@@ -152,8 +152,8 @@ def test_of_two_budgets_that_which_settled_counts() -> None:
     shorter = short.isel(dict.fromkeys(clocks, slice(0, 2))).pad(dict.fromkeys(clocks, (0, 599)))
     shorter = shorter.assign_coords({name: long[name] for name in ("gauss_newton_trace_step", "losses_step")})
     both = xr.concat([shorter, long], "run", data_vars="all", coords="minimal", compat="override", join="override")
-    expected = [[run.run.steps for run in seeds] for seeds in fastest_momenta(long, 0.3).values()]
-    assert [[run.run.steps for run in seeds] for seeds in fastest_momenta(both, 0.3).values()] == expected
+    expected = [[run.run.steps for run in seeds] for seeds in fastest_momenta(settled(long, 0.3)).values()]
+    assert [[run.run.steps for run in seeds] for seeds in fastest_momenta(settled(both, 0.3)).values()] == expected
 
 
 # ----------------------------------------------------------------------------------------------------------- the claims

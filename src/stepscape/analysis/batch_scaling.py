@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 import xarray as xr
 
+from stepscape.analysis.clocks import clock_of
 from stepscape.analysis.estimates import Estimate, fit_slope
 from stepscape.analysis.learning_rates import Censored, Located, basin_centre, largest_stable_lr
 from stepscape.analysis.saturation import Saturating, fit_saturating
@@ -90,7 +91,7 @@ def log_loss_ratio(ds: xr.Dataset) -> np.ndarray:
         ValueError: the loss was not recorded at step 0.
     """
     clock = str(ds.train_loss.dims[1])
-    steps = ds["step" if clock == "step" else "losses_step"].values
+    steps = clock_of(ds, "train_loss")
     if not len(steps) or steps[0] != 0:
         raise ValueError("no train_loss at step 0: `losses` must be measured there")
     initial = ds.train_loss.isel({clock: 0}).values.astype(float)

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 import xarray as xr
 
+from stepscape.analysis.clocks import clock_of
 from stepscape.analysis.estimates import fit_slope
 
 FEWEST_POINTS = 5
@@ -46,7 +47,7 @@ def last_decades(ds: xr.Dataset, decades: float) -> list[Decay | None]:
     Returns:
         One a run; None where fewer than `FEWEST_POINTS` losses above 0 were recorded there, or the run diverged.
     """
-    steps = ds["step" if ds.train_loss.dims == ("run", "step") else "losses_step"].values
+    steps = clock_of(ds, "train_loss")
     runs = zip(ds.train_loss.values.astype(float), ds.n_steps.values, ds.status.values, strict=True)
     return [None if how == "diverged" else _last(steps, losses, end / 10**decades) for losses, end, how in runs]
 

@@ -9,6 +9,7 @@ from typing import Literal
 import numpy as np
 import xarray as xr
 
+from stepscape.analysis.clocks import clock_of
 from stepscape.analysis.grouping import configurations
 
 Quantity = Literal["loss", "squared_gradient", "step_size", "mean_squares"]
@@ -141,7 +142,7 @@ def distances(ds: xr.Dataset, one: int, other: int) -> tuple[np.ndarray, np.ndar
         Steps and distances.
     """
     kept = ds.parameters.values.astype(float)
-    steps = ds["step" if ds.parameters.dims[1] == "step" else "parameters_step"].values
+    steps = clock_of(ds, "parameters")
     gaps = np.sqrt(np.nansum((kept[one] - kept[other]) ** 2, axis=1))
     both = np.isfinite(kept[one]).any(axis=1) & np.isfinite(kept[other]).any(axis=1)
     return steps[both], gaps[both]

@@ -9,6 +9,7 @@ from itertools import combinations
 import numpy as np
 import xarray as xr
 
+from stepscape.analysis.clocks import clock_of
 from stepscape.analysis.edge import eigenvalue_ratios
 from stepscape.analysis.grouping import configurations
 from stepscape.analysis.pairs import Gaps
@@ -63,7 +64,7 @@ def turns(ds: xr.Dataset, run: int, since: int) -> list[Turn]:
     Returns:
         One entry a pair, the earlier first.
     """
-    steps, overlaps = _steps(ds), overlap_map(_sketches(ds, run))
+    steps, overlaps = clock_of(ds, "subspace_sketch"), overlap_map(_sketches(ds, run))
     measured = [i for i in range(len(steps)) if np.isfinite(overlaps[i, i]) and steps[i] >= since]
     return [Turn(int(steps[i]), int(steps[j]), float(overlaps[i, j])) for i, j in combinations(measured, 2)]
 
@@ -142,12 +143,8 @@ def _between(ds: xr.Dataset, one: int, other: int, since: int) -> list[float]:
     if here.shape != there.shape:
         return []
     squares = np.square(np.einsum("mae,mbe->mab", here, there)).sum(axis=(1, 2)) / here.shape[1]
-    rows = zip(squares, _steps(ds), strict=True)
+    rows = zip(squares, clock_of(ds, "subspace_sketch"), strict=True)
     return [float(value) for value, step in rows if step >= since and np.isfinite(value)]
-
-
-def _steps(ds: xr.Dataset) -> np.ndarray:
-    return np.asarray(ds["step" if ds.subspace_sketch.dims[1] == "step" else "hessian_subspace_step"].values)
 
 
 def _sketches(ds: xr.Dataset, run: int) -> np.ndarray:

@@ -9,6 +9,7 @@ import numpy as np
 import xarray as xr
 
 from stepscape.analysis.bootstrap import Interval, resampled
+from stepscape.analysis.clocks import clock_of
 from stepscape.analysis.grouping import configurations
 
 FEWEST_MEASUREMENTS = 4
@@ -55,7 +56,7 @@ def noise_paths(ds: xr.Dataset) -> list[NoisePath]:
     """
     if "spectrum_trace" not in ds:
         return []
-    steps = ds["step" if ds.spectrum_trace.dims[1] == "step" else "hessian_spectrum_step"].values
+    steps = clock_of(ds, "spectrum_trace")
     groups = configurations(ds, but=("start_run",))
     found = []
     for run, group in enumerate(groups):
@@ -131,7 +132,7 @@ def late_mean(path: NoisePath, values: np.ndarray) -> float:
 
 def late_loss(ds: xr.Dataset, path: NoisePath) -> float:
     """The mean training loss of a run over the second half of its steps."""
-    steps = ds["step" if ds.train_loss.dims[1] == "step" else "losses_step"].values
+    steps = clock_of(ds, "train_loss")
     losses = ds.train_loss.values[path.run].astype(float)
     late = losses[(steps >= path.steps[-1] / 2) & (steps <= path.steps[-1]) & np.isfinite(losses)]
     return float(late.mean()) if len(late) else float("nan")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from math import inf, log
 from typing import Literal
@@ -11,6 +11,7 @@ from typing import Literal
 import numpy as np
 import xarray as xr
 
+from stepscape.analysis.clocks import clock_of
 from stepscape.analysis.estimates import Estimate, fit_slope
 from stepscape.analysis.learning_rates import Located, basin_centre
 
@@ -71,28 +72,24 @@ def settled(ds: xr.Dataset, level: float) -> list[Settled]:
         level: as a share of the start.
 
     Returns:
-        One entry a run; runs that diverged have not settled.
+        One entry a learning rate, momentum and seed: of runs alike but in their budgets that which settled first. Runs
+        that diverged have not settled.
     """
-    steps, losses = clock(ds, "gauss_newton_trace"), clock(ds, "test_loss")
-    found = []
-    for run in range(ds.sizes["run"]):
-        trace = ds.gauss_newton_trace.values[run].astype(float)
+    steps, losses = clock_of(ds, "gauss_newton_trace"), clock_of(ds, "test_loss")
+    traces, tests = ds.gauss_newton_trace.values.astype(float), ds.test_loss.values
+    found: dict[tuple[float, float, int], Settled] = {}
+    for run, trace in enumerate(traces):
         held = np.isfinite(trace)
         ended = ds.status.values[run] == "diverged" or not held.any()
         at = inf if ended else settling_step(steps[held], trace[held], level * trace[0])
         tested = float("nan")
         if np.isfinite(at):
             first = steps[held][steps[held] >= at][0]
-            tested = float(ds.test_loss.values[run][np.searchsorted(losses, first)])
-        damping = 1.0 - float(ds.optimizer_beta.values[run])
-        found.append(Settled(run, float(ds.lr.values[run]), damping, int(ds.seed.values[run]), at, tested))
-    return found
-
-
-def clock(ds: xr.Dataset, name: str) -> np.ndarray:
-    """The steps at which a variable was measured, of all runs together, (n,)."""
-    dim = str(ds[name].dims[1])
-    return np.asarray(ds["step" if dim == "step" else f"{dim.removesuffix('_measurement')}_step"].values)
+            tested = float(tests[run, np.searchsorted(losses, first)])
+        where = float(ds.lr.values[run]), 1.0 - float(ds.optimizer_beta.values[run]), int(ds.seed.values[run])
+        each = Settled(run, *where, at, tested)
+        found[where] = min(each, found.get(where, each), key=_steps)
+    return list(found.values())
 
 
 @dataclass(frozen=True)
@@ -110,20 +107,18 @@ class Fastest:
     plain: Settled | None
 
 
-def fastest_momenta(ds: xr.Dataset, level: float) -> dict[float, list[Fastest]]:
+def fastest_momenta(runs: Iterable[Settled]) -> dict[float, list[Fastest]]:
     """The momentum that settles first, for each learning rate and seed.
 
     Args:
-        ds: as for `settled`; of runs alike but in their budgets the first that settled counts.
-        level: as a share of the start.
+        runs: as of `settled`.
 
     Returns:
         Learning rate to one entry a seed, both in order. With a single momentum its damping is censored to the left.
     """
     grids: dict[float, dict[int, dict[float, Settled]]] = defaultdict(lambda: defaultdict(dict))
-    for run in settled(ds, level):
-        held = grids[run.lr][run.seed]
-        held[run.damping] = min(run, held.get(run.damping, run), key=_steps)
+    for run in runs:
+        grids[run.lr][run.seed][run.damping] = run
     return {lr: [_fastest(grid) for _, grid in sorted(grids[lr].items())] for lr in sorted(grids)}
 
 

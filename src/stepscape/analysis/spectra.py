@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 import xarray as xr
 
+from stepscape.analysis.clocks import clock_of
 from stepscape.analysis.marchenko_pastur import MarchenkoPastur
 
 
@@ -68,8 +69,7 @@ def outlier_path(ds: xr.Dataset, run: int) -> tuple[np.ndarray, np.ndarray, np.n
         Steps (m,), largest eigenvalue over the upper edge of `start_law` (m,), and alignment with the targets (m,).
     """
     top = ds.first_layer_eigenvalue.values[run][:, 0]
-    clock = ds.first_layer_eigenvalue.dims[1]
-    steps = ds["step" if clock == "step" else "first_layer_step"].values
+    steps = clock_of(ds, "first_layer_eigenvalue")
     kept = np.isfinite(top)
     aligned = ds.first_layer_alignment.values[run][kept, 0]
     return steps[kept], top[kept] / start_law(ds, run).edges[1], aligned

@@ -47,14 +47,14 @@ class SettlingClaim(ControlClaim):
     def found(self, ds: xr.Dataset) -> dict[float, list[Fastest]] | Judgement:
         """The fastest momentum of each learning rate and seed, or why none can be told."""
         from stepscape.analysis.grouping import differing
-        from stepscape.analysis.settling import fastest_momenta
+        from stepscape.analysis.settling import fastest_momenta, settled
 
         if others := differing(ds, _AXES):
             varied = ", ".join(others)
             return Judgement(
                 "not_testable", reason=f"runs differ in {varied}, not in lr, beta and seed alone; narrow `where`"
             )
-        return fastest_momenta(ds, self.level)
+        return fastest_momenta(settled(ds, self.level))
 
     def judged_line(
         self, ds: xr.Dataset, points: Mapping[float, Sequence[float]], band: tuple[float, float]

@@ -43,6 +43,7 @@ class HessianInertia(Figure):
         return (("hessian_subspace",),)
 
     def draw(self, ds: xr.Dataset) -> Drawing:
+        from stepscape.analysis.clocks import clock_of
         from stepscape.figures._panels import panels
         from stepscape.figures._style import style
 
@@ -51,7 +52,7 @@ class HessianInertia(Figure):
         k = min(_recorded_vectors(ds), self.k or ds.sizes["vector"])
         with style():
             figure, parts = panels(_rates_named(ds), 4.7, 4.2)  # nearly square maps
-            ends = _edges(_steps(ds))[[0, -1]]
+            ends = _edges(clock_of(ds, "subspace_sketch"))[[0, -1]]
             for panel in parts:
                 _draw_panel(panel, k)
                 panel.ax.set(xlim=ends, ylim=ends)
@@ -77,16 +78,11 @@ def _recorded_vectors(ds: xr.Dataset) -> int:
     return int(counts[counts > 0].min(initial=ds.sizes["vector"]))
 
 
-def _steps(ds: xr.Dataset) -> np.ndarray:
-    import numpy as np
-
-    return np.asarray(ds["step" if ds.subspace_sketch.dims[1] == "step" else "hessian_subspace_step"].values)
-
-
 def _mean_overlap(ds: xr.Dataset, k: int) -> tuple[np.ndarray, np.ndarray]:
     """Steps (n,) at which any of the runs was measured, and the mean over runs of their overlap maps, (n, n)."""
     import numpy as np
 
+    from stepscape.analysis.clocks import clock_of
     from stepscape.analysis.subspaces import overlap_map
 
     sketches = ds.subspace_sketch.values[:, :, :k]
@@ -94,7 +90,7 @@ def _mean_overlap(ds: xr.Dataset, k: int) -> tuple[np.ndarray, np.ndarray]:
     measured, entries = finite.any(axis=(0, 2, 3)), finite.any(axis=(0, 1, 2))
     held = sketches[:, measured][..., entries]
     maps = np.ma.masked_invalid([overlap_map(run) for run in held])
-    return _steps(ds)[measured], np.ma.filled(maps.mean(axis=0), np.nan)
+    return clock_of(ds, "subspace_sketch")[measured], np.ma.filled(maps.mean(axis=0), np.nan)
 
 
 def _edges(steps: np.ndarray) -> np.ndarray:

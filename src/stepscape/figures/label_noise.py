@@ -111,7 +111,9 @@ def _losses(ds: xr.Dataset, paths: Sequence[NoisePath]) -> tuple[np.ndarray, np.
     """Weight times R, and the mean training loss, between successive measurements, means over seeds, (n - 1,) each."""
     import numpy as np
 
-    clock = ds["step" if ds.train_loss.dims[1] == "step" else "losses_step"].values
+    from stepscape.analysis.clocks import clock_of
+
+    clock = clock_of(ds, "train_loss")
     steps = paths[0].steps
     regularisers = np.array([path.weight * path.regulariser for path in paths])
     between = [(clock > first) & (clock <= last) for first, last in pairwise(steps)]

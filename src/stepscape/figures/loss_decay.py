@@ -50,7 +50,9 @@ class LossDecay(Figure):
         import numpy as np
         import seaborn as sns
 
-        steps = ds["step" if ds.train_loss.dims == ("run", "step") else "losses_step"].values
+        from stepscape.analysis.clocks import clock_of
+
+        steps = clock_of(ds, "train_loss")
         groups = _groups(ds)
         colors = dict(zip(dict.fromkeys(groups), sns.color_palette("colorblind", len(set(groups))), strict=True))
         for losses, group in zip(ds.train_loss.values.astype(float), groups, strict=True):

@@ -45,8 +45,10 @@ def _draw_panel(panel: Panel) -> None:
     import numpy as np
     import seaborn as sns
 
+    from stepscape.analysis.clocks import clock_of
+
     ax, ds = panel.ax, panel.ds
-    steps = ds["step" if ds.subspace_cosine.dims[1] == "step" else "hessian_subspace_step"].values
+    steps = clock_of(ds, "subspace_cosine")
     cosines = np.ma.masked_invalid(ds.subspace_cosine.values.astype(float))
     angles = np.ma.median(np.degrees(np.arccos(np.clip(cosines, 0, 1))), axis=0).filled(np.nan)
     angles = np.sort(angles, axis=1)  # NaN last: fewer vectors than other runs of the study

@@ -51,10 +51,11 @@ class SettlingTime(Figure):
         ds = ds.isel(run=np.flatnonzero(np.isfinite(ds.lr.values) & np.isfinite(betas)))
         if not ds.sizes["run"]:
             return blank(ds, "no run has a learning rate and a momentum beta", "learning rate", "1 - beta")
-        found = fastest_momenta(ds, self.level)
+        runs = settled(ds, self.level)
+        found = fastest_momenta(runs)
         with style():
             figure, axes = plt.subplots(1, 2, figsize=(11, 4.8))
-            colors = _draw_map(axes[0], ds, settled(ds, self.level), found)
+            colors = _draw_map(axes[0], ds, runs, found)
             _draw_times(axes[1], found)
             finish(axes, "learning rate", "1 - beta")
             axes[1].set_ylabel("updates")
@@ -115,11 +116,8 @@ def _cells(
     for row, damping in enumerate(dampings):
         for column, rate in enumerate(rates):
             here = [run for run in runs if run.lr == rate and run.damping == damping]
-            first = {
-                run.seed: run.steps for run in sorted(here, key=lambda run: -run.steps)
-            }  # of two budgets the first
-            if first:
-                medians[row, column] = sorted(first.values())[len(first) // 2]
+            if here:
+                medians[row, column] = sorted(run.steps for run in here)[len(here) // 2]
                 diverged[row, column] = (ds.status.values[[run.run for run in here]] == "diverged").any()
     return medians, diverged
 

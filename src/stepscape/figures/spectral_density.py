@@ -151,28 +151,25 @@ def _spectra(run: xr.Dataset) -> list[_Spectrum]:
 def _spectrum(run: xr.Dataset, index: int) -> _Spectrum:
     import numpy as np
 
+    from stepscape.analysis.clocks import clock_of
+
     nodes, weights = run.density_node.values[0, index], run.density_weight.values[0, index]
     held = np.isfinite(nodes)  # others of the dataset may have more probes, or more nodes
     probes, columns = held.any(axis=1), held.any(axis=0)
     nodes, weights = nodes[probes][:, columns], weights[probes][:, columns]
     square = (weights * nodes**2).sum(axis=1).mean()  # |H|_F^2 / P
     dim = round(float(run.hessian_frobenius.values[0, index]) ** 2 / square)
-    step = int(_clock(run, "density_node")[index])
+    step = int(clock_of(run, "density_node")[index])
     return _Spectrum(step, nodes, weights, dim, _tracked(run, step))
-
-
-def _clock(ds: xr.Dataset, name: str) -> np.ndarray:
-    import numpy as np
-
-    dim = str(ds[name].dims[1])
-    return np.asarray(ds["step" if dim == "step" else f"{dim.removesuffix('_measurement')}_step"].values)
 
 
 def _tracked(run: xr.Dataset, step: int) -> np.ndarray:
     """All eigenvalues that were solved for at a step."""
     import numpy as np
 
-    found = [run[name].values[0, _clock(run, name) == step].ravel() for name in _TRACKED if name in run]
+    from stepscape.analysis.clocks import clock_of
+
+    found = [run[name].values[0, clock_of(run, name) == step].ravel() for name in _TRACKED if name in run]
     values = np.unique(np.concatenate([np.empty(0), *found]))
     return values[np.isfinite(values)]
 

@@ -53,6 +53,7 @@ class SubspaceLag(Figure):
     def _draw_panel(self, panel: Panel) -> None:
         import numpy as np
 
+        from stepscape.analysis.clocks import clock_of
         from stepscape.analysis.inertia import overlap_by_lag, overlaps_of_seeds
         from stepscape.figures._style import ordered_colors
 
@@ -66,7 +67,7 @@ class SubspaceLag(Figure):
             )
         if "subspace_null_largest" in panel.ds:
             nulls = panel.ds.subspace_null_largest
-            steps = panel.ds["step" if nulls.dims[1] == "step" else "hessian_subspace_step"].values
+            steps = clock_of(panel.ds, "subspace_null_largest")
             late = nulls.values[:, steps >= self.since]
             late = late[np.isfinite(late)]
             if len(late):

@@ -8,10 +8,11 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
+from stepscape.analysis.clocks import clock_of
 from stepscape.analysis.subspaces import overlap_map
 from stepscape.report.clocks import Clocks
 from stepscape.report.series import encode
-from stepscape.report.trajectories import clock_of, rows_of
+from stepscape.report.trajectories import rows_of
 
 Packed = tuple[dict[str, Any] | None, dict[str, str]]
 """What a series is, in terms of JSON, and the series by name; None and nothing where no run has it."""

@@ -10,6 +10,7 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
+from stepscape.analysis.clocks import clock_of
 from stepscape.analysis.edge import sharpness_ratio
 from stepscape.report.clocks import Clocks
 from stepscape.report.series import Row, encode, scale_of
@@ -66,13 +67,6 @@ def trajectories(ds: xr.Dataset) -> list[Trajectories]:
             words = str(value.attrs.get("long_name", name)).replace("eigenvalues", "eigenvalue")
             found.append(Trajectories(name, words, clock_of(ds, name), rows_of(value.values)))
     return sorted(found, key=lambda one: (_FIRST.index(one.name) if one.name in _FIRST else 2, rank(one.name)))
-
-
-def clock_of(ds: xr.Dataset, name: str) -> NDArray[np.integer]:
-    """The steps (n,) at which a variable on `run` and a clock was measured."""
-    dim = str(ds[name].dims[1])
-    steps: NDArray[np.integer] = ds["step" if dim == "step" else f"{dim.removesuffix('_measurement')}_step"].values
-    return steps
 
 
 def rows_of(values: NDArray[np.floating]) -> tuple[tuple[NDArray[np.integer], Row], ...]:
